@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-distribution-python test-torch test-gpu check docs bench fuzz test-systemd test-docker test-testbed testbed lock clean
+.PHONY: help demo test test-distribution-python test-torch test-gpu check docs bench fuzz test-systemd test-joining test-docker test-testbed testbed lock clean
 help:  ## What there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-24s  %s\n", $$1, $$2}'
 
@@ -56,8 +56,11 @@ FUZZ_SECONDS ?= 60
 fuzz: $(VENV)/.fuzz  ## Coverage-guided fuzzing of frames and HTTP, FUZZ_SECONDS (60) for each of five targets
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
-test-systemd: $(VENV)/.dev  ## Root: three machines with real systemd, through kill, hang and reboot
+test-systemd: test-joining $(VENV)/.dev  ## Root: three machines with real systemd, through kill, hang and reboot
 	$(BIN)/python -m pytest -m root tests/services/test_fleet.py -s
+
+test-joining: $(VENV)/.dev  ## Root: from three bare machines to a served request, every plane authenticated: counted and timed
+	$(BIN)/python -m pytest -m root tests/services/test_joining.py -s
 
 test-docker: $(VENV)/.dev  ## Build the images, run the compose file (docker, or buildah and podman)
 	$(BIN)/python -m pytest -m root tests/services/test_images.py -s

@@ -145,6 +145,18 @@ def registration_of(configuration: AgentConfiguration, identity: Identity) -> No
     )
 
 
+def make_access(configuration: AgentConfiguration) -> Access | None:
+    """Whom the node lets in, and how it proves who it is, in a fleet with an authority; None in one without.
+
+    Raises:
+        InvalidConfiguration: A file of its identity is missing or holds something else.
+    """
+    section = configuration.security
+    if not section.secured:
+        return None
+    return Access(TlsContexts.load(section.files), local_clients=section.local_clients)
+
+
 def make_security(configuration: AgentConfiguration) -> MessageSecurity | None:
     """Whose decisions the agent obeys, in a fleet with an authority; None in one without.
 
@@ -163,18 +175,6 @@ def make_security(configuration: AgentConfiguration) -> MessageSecurity | None:
     # Agents of one machine may share the folder.
     path = configuration.cache.folder / f"signed-counters-{configuration.name}.json"
     return MessageSecurity(credentials, signed_rows(), counters=CounterMemory(path))
-
-
-def make_access(configuration: AgentConfiguration) -> Access | None:
-    """Whom the agent lets in, and how it proves who it is; None where nothing is secured.
-
-    Raises:
-        InvalidConfiguration: A file of its identity is missing or holds something else.
-    """
-    section = configuration.security
-    if not section.secured:
-        return None
-    return Access(TlsContexts.load(section.files), local_clients=section.local_clients)
 
 
 def figures_of(identity: Identity, power: PowerMeter) -> ServingFigures:

@@ -21,6 +21,7 @@ from edgesplit.daemon.clock_watch import watch_clock
 from edgesplit.daemon.inference_runtime.runtime_builds import runtime_conflict
 from edgesplit.daemon.service_notification import Notifier, ping_watchdog
 from edgesplit.errors import NameTaken
+from edgesplit.trust.access import Access
 from edgesplit.trust.subjects import normal_serial
 from edgesplit.trust.tokens import TokenGrant
 from edgesplit_agent.artifacts.cache import BlobCache
@@ -32,7 +33,6 @@ from edgesplit_agent.assembly import (
     identity_of,
     log_emulation,
     log_security,
-    make_access,
     make_engine,
     make_plane,
     make_power_meter,
@@ -78,6 +78,7 @@ class Agent:
         configuration: Effective values.
         notifier: Of the service manager.
         network: Where this machine's addresses are looked up.
+        access: Whom a node of a secured fleet lets in, and how it proves who it is; None: without security.
 
     Raises:
         InvalidConfiguration: There is no power sensor of that name.
@@ -89,10 +90,12 @@ class Agent:
         configuration: AgentConfiguration,
         notifier: Notifier | None = None,
         network: Network | None = None,
+        *,
+        access: Access | None = None,
     ) -> None:
         self.configuration = configuration
         self._log = structlog.get_logger(part="agent")
-        self._access = access = make_access(configuration)
+        self._access = access
         self._identity = identity = identity_of(configuration)
         self._busy = BusyClock()
         power = make_power_meter(configuration, identity, self._busy)

@@ -13,8 +13,8 @@ import resource
 
 __all__ = ["allow_descriptors"]
 
-OTHERS = 512
-"""Besides accepted connections: peers, blobs that are mapped, sensors, libraries."""
+OTHERS = 768
+"""Besides accepted connections: those in the middle of a TLS handshake, peers, blobs that are mapped, sensors, libraries."""
 
 
 def allow_descriptors(connections: int) -> int:

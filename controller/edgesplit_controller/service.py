@@ -32,14 +32,7 @@ from edgesplit_controller.answering.inbox import Inbox
 from edgesplit_controller.artifacts.artifact_address import ArtifactAddress
 from edgesplit_controller.artifacts.artifact_server import ArtifactServer
 from edgesplit_controller.artifacts.trust_routes import TrustRoutes
-from edgesplit_controller.assembly import (
-    make_deciders,
-    make_knowledge,
-    make_operations,
-    make_renewal,
-    make_security,
-    make_trust,
-)
+from edgesplit_controller.assembly import make_deciders, make_knowledge, make_operations
 from edgesplit_controller.configuration import ControllerConfiguration, tcp_address
 from edgesplit_controller.fleet.plausibility import event_doubt
 from edgesplit_controller.metrics import render_metrics
@@ -48,6 +41,7 @@ from edgesplit_controller.node_messages import NodeMessages
 from edgesplit_controller.rate_limited_events import EventFlood, RateLimitedEvents
 from edgesplit_controller.storage.store import Store
 from edgesplit_controller.storage.store_keeper import StoreKeeper
+from edgesplit_controller.trust_assembly import make_renewal, make_security, make_trust
 
 __all__ = ["Service"]
 

@@ -17,11 +17,11 @@ import msgspec
 import pytest
 
 from edgesplit.daemon.certificate_renewal import CertificateRenewal
-from edgesplit.daemon.http_guard import GuardLimits
 from edgesplit.trust.credentials import Credentials, certificate_request, new_key, read_certificates, verify
 from edgesplit.trust.enrolment import JoinAnswer, JoinRequest, JoinToken, RenewAnswer, RenewRequest, token_digest
 from edgesplit.trust.enrolment_client import ControllerPlace
 from edgesplit.trust.files import TrustFiles
+from edgesplit.trust.https_entrance import EntranceLimits
 from edgesplit.trust.subjects import CONTROLLER_HOST, PeerCertificate, Subject
 from edgesplit.trust.tls import TlsContexts
 from edgesplit_controller.artifacts import artifact_server
@@ -282,7 +282,7 @@ async def test_a_certificate_that_is_not_good_ends_the_handshake_counted_and_tol
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
         with pytest.raises(aiohttp.ClientError):
             await session.get(f"{secured.base}/metrics")
-    await until(lambda: secured.server.refused["tls-handshakes"] > 0, "the handshake was counted")
+    await until(lambda: secured.server.refused["http-failed-handshakes"] > 0, "the handshake was counted")
     assert any("of another authority" in text or "has expired: compare the clock" in text for text in secured.told)
 
 
@@ -290,7 +290,7 @@ async def test_plain_http_gets_no_answer(secured: Secured) -> None:
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientError):
             await session.get(secured.base.replace("https", "http") + "/metrics")
-    await until(lambda: secured.server.refused["tls-handshakes"] > 0, "it was counted")
+    await until(lambda: secured.server.refused["http-failed-handshakes"] > 0, "it was counted")
 
 
 async def test_whoever_is_revoked_loses_an_open_connection(secured: Secured) -> None:
@@ -312,12 +312,13 @@ async def test_whoever_is_revoked_loses_an_open_connection(secured: Secured) -> 
 async def test_handshakes_that_do_not_end_are_bounded_in_number_and_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(artifact_server, "LIMITS", GuardLimits(connections=4, connections_per_address=4, header_s=0.3))
+    limits = EntranceLimits(at_once=8, per_address=4, within_s=0.3)
+    monkeypatch.setattr(artifact_server, "ENTRANCE_LIMITS", limits)
     running = Secured(tmp_path)
     running.base = f"https://{await running.server.start('127.0.0.1', 0)}"
     host, port = running.base.removeprefix("https://").rsplit(":", 1)
     silent = [await asyncio.open_connection(host, int(port)) for _ in range(20)]
-    await until(lambda: running.server.refused["http-connections"] == 16, "all but four are turned away")
+    await until(lambda: running.server.refused["http-handshakes"] == 16, "all but the last four have given way")
     async with asyncio.timeout(10):
         for reader, _ in silent:
             with contextlib.suppress(ConnectionError):

@@ -12,9 +12,9 @@ import pytest
 from edgesplit.control.plan_messages import DESIRED
 from edgesplit.daemon.security_section import SecuritySection
 from edgesplit.errors import InvalidConfiguration
-from edgesplit_controller.assembly import make_security
 from edgesplit_controller.configuration import ControllerConfiguration, StoreSection
 from edgesplit_controller.storage.store import Store
+from edgesplit_controller.trust_assembly import make_security
 from tests.trust.signers import MadeFleet
 
 TOPIC = DESIRED.of("device", "m")

@@ -71,12 +71,12 @@ def test_a_route_is_what_is_served_however_it_is_spelt(fleet: ServedFleet) -> No
 def test_only_operators_upload(fleet: ServedFleet, role: Role | None) -> None:
     body = b"weights"
     context = fleet.context(None if role is None else fleet.made.files(role, "eve"))
-    before = fleet.counted("controller").get("http-untrusted", 0)
+    before = fleet.counted("controller").get("http-not-trusted", 0)
     status, answer = ask_raw(
         fleet.controller, context, request("PUT", f"/uploads/{hashlib.sha256(body).hexdigest()}", body), "127.0.0.9"
     )
     assert (status, b"is for operators" in answer or b"needs a certificate" in answer) == (403, True)
-    assert fleet.counted("controller")["http-untrusted"] == before + 1
+    assert fleet.counted("controller")["http-not-trusted"] == before + 1
 
 
 @pytest.mark.parametrize("role", ["client", "operator", None])
@@ -165,7 +165,7 @@ def test_plain_http_gets_no_answer(fleet: ServedFleet) -> None:
     before = {name: fleet.counted(name) for name in ("device", "controller")}
     for address in (fleet.http["device"], fleet.controller):
         assert ask_raw(address, None, request("GET", "/metrics"))[0] == 0
-    kinds = {"device": "http-failed-handshakes", "controller": "tls-handshakes"}
+    kinds = {"device": "http-failed-handshakes", "controller": "http-failed-handshakes"}
     for name, kind in kinds.items():
         blocking_until(
             lambda name=name, kind=kind: fleet.counted(name).get(kind, 0) > before[name].get(kind, 0),  # type: ignore[misc]  # bound now

@@ -82,7 +82,7 @@ def test_a_stolen_node_that_writes_nonsense_changes_nothing(fleet: ServedFleet, 
     topic = row.of(*(STOLEN, MODEL)[: len(row.placeholders)])
     payloads = wrong(row, last_said(fleet, topic))
     before = fleet.ignored()
-    stolen = Intruder(fleet.secured.broker, fleet.made.files("node", STOLEN))
+    stolen = Intruder(fleet.secured.broker, fleet.files(STOLEN))
     stolen.say(topic, payloads.values())
     blocking_until(
         lambda: fleet.ignored() >= before + len(payloads), f"all of {list(payloads)} are counted", within_s=5
@@ -110,7 +110,7 @@ def test_requests_that_no_operator_signed_are_refused_with_a_reason(fleet: Serve
     made["another's, sent again"] = next(
         payload for heard, payload in fleet.ledger.heard[before_asking:] if matches(OPERATION_REQUEST.filter(), heard)
     )
-    attacker = Intruder(fleet.secured.broker, fleet.made.files("operator", "ann"))
+    attacker = Intruder(fleet.secured.broker, fleet.operator)
     pattern = OPERATION_REQUEST.pattern
     before = fleet.counted("controller").get(pattern, 0)
     attacker.say(topic, made.values())

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from demo.fleet import free_port
 from edgesplit.control.registration_messages import NODE_STATUS, NodeStatus
 from edgesplit.errors import NotTrusted
 from edgesplit.mqtt.topic import ROOT
 from edgesplit.release import PROTOCOL
 from edgesplit.trust.credentials import Credentials
 from edgesplit.trust.enrolment_client import ControllerPlace, renewed
-from tests.trust.running_fleet import Secured, secured
+from tests.controller.tiny_models import convolutions
+from tests.integration.inputs import random_request
+from tests.trust.running_fleet import Secured, running, secured
 from tests.trust.secured_broker import Holder, broker_address
 from tests.waiting import blocking_until
 
@@ -67,7 +75,11 @@ def test_whoever_is_revoked_is_off_within_five_seconds_and_stays_off(fleet: Secu
     assert again.denied == [f"{ROOT}/nodes/stolen/desired/+"]
     again.close()
     assert "--again" in fleet.run("node", "add", "stolen", status=1)["error"]["message"]
-    fleet.join(fleet.run("node", "add", "stolen", "--again")[0]["command"])
+    fleet.join(fleet.run("node", "add", "stolen", "--again")[0]["command"], "stolen-again")
+    old = Holder(broker_address(fleet.broker, files))  # whoever stole the first key tries it beside the new one
+    old.subscribe(f"{ROOT}/nodes/stolen/desired/+")
+    assert old.denied == [f"{ROOT}/nodes/stolen/desired/+"]
+    old.close()
 
 
 def test_a_node_renews_its_certificate_and_a_line_works_once(fleet: Secured) -> None:
@@ -125,3 +137,34 @@ def test_a_node_that_is_removed_is_trusted_no_more_and_its_name_is_free(fleet: S
     assert gone.gone.wait(5)
     assert fleet.run("nodes") == []
     fleet.join(fleet.run("node", "add", "gone")[0]["command"])
+
+
+def test_agents_that_joined_serve_a_model_over_tls_and_one_that_is_revoked_does_not(
+    fleet: Secured, tmp_path: Path
+) -> None:
+    model = tmp_path / "chain.onnx"
+    model.write_bytes(convolutions())
+    with contextlib.ExitStack() as stack:
+        for line in fleet.run("node", "add", "door", "shelf"):
+            folder, port = tmp_path / line["name"], free_port()
+            agent = [sys.executable, "-m", "edgesplit_agent.main"]
+            config = ("--config", str(folder / "agent.toml"))
+            subprocess.run([*agent, *line["command"].split()[1:], *config], check=True, capture_output=True)
+            settings = {
+                "EDGESPLIT_DATA_LISTEN": f"127.0.0.1:{port}",
+                "EDGESPLIT_DATA_ADVERTISE": f"127.0.0.1:{port}",
+                "EDGESPLIT_HTTP_LISTEN": f"127.0.0.1:{free_port()}",
+                "EDGESPLIT_CACHE_PATH": str(folder / "cache"),
+            }
+            log = folder / "agent.log"
+            stack.enter_context(running([*agent, *config], log, b"broker-connected", {**os.environ, **settings}))
+        blocking_until(lambda: sum(row["online"] for row in fleet.run("nodes")) == 2, "both are online")
+        assert fleet.run("model", "add", "chain", str(model))["name"] == "chain"
+        assert fleet.run("deploy", "chain", "--source", "door")["model"] == "chain"
+        answered = fleet.run("infer", "chain", "--input", str(random_request(model, tmp_path)), "--count", "5")
+        assert (answered["count"], answered["failed"]) == (5, 0)
+        revoked = fleet.run("node", "revoke", "shelf")
+        assert len(revoked["serials"]) == 1
+        blocking_until(lambda: [row["name"] for row in fleet.run("nodes") if row["online"]] == ["door"], "one is left")
+        answered = fleet.run("infer", "chain", "--input", str(tmp_path / "in.npz"), "--count", "5")
+        assert (answered["count"], answered["failed"]) == (5, 0)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from edgesplit.daemon import service_unit
+from edgesplit.daemon.service_unit import ServiceUnit, unit_text
 from edgesplit.errors import InvalidConfiguration
-from edgesplit_agent.joining import service_unit
 from edgesplit_agent.joining.leave import leave_fleet
 from edgesplit_agent.joining.node_files import NodeFiles
-from edgesplit_agent.joining.service_unit import NAME, ServiceUnit, unit_text
+from edgesplit_agent.joining.service_unit import agent_unit
 
+NAME = "edgesplit-agent.service"
 CONFIGURATION = Path("/etc/edgesplit/agent.toml")
 
 
@@ -47,7 +50,7 @@ def unit(tmp_path: Path, systemd: FakeSystemd, monkeypatch: pytest.MonkeyPatch) 
     program.parent.mkdir()
     program.touch()
     (tmp_path / "units").mkdir()
-    return ServiceUnit(units=tmp_path / "units", booted=tmp_path, program=program, run=systemd)
+    return replace(agent_unit(), units=tmp_path / "units", booted=tmp_path, program=program, run=systemd)
 
 
 def test_the_unit_is_installed_started_and_removed(unit: ServiceUnit, systemd: FakeSystemd, tmp_path: Path) -> None:
@@ -105,11 +108,12 @@ def test_what_keeps_a_service_from_running_is_said_first(unit: ServiceUnit, tmp_
     unit.program.unlink()
     with pytest.raises(InvalidConfiguration, match="is not there: install edgesplit"):
         unit.check(CONFIGURATION)
-    elsewhere = ServiceUnit(units=unit.units, booted=tmp_path / "no-systemd", program=unit.program, run=unit.run)
+    elsewhere = replace(unit, booted=tmp_path / "no-systemd")
     with pytest.raises(InvalidConfiguration, match="systemd does not manage this machine"):
         elsewhere.check(CONFIGURATION)
 
 
 def test_odd_paths_are_written_as_systemd_reads_them() -> None:
-    text = unit_text(Path("/opt/my 100%/edgesplit-agent"), Path("/etc/a$b.toml"))
+    odd = replace(agent_unit(), program=Path("/opt/my 100%/edgesplit-agent"))
+    text = unit_text(odd, Path("/etc/a$b.toml"))
     assert 'ExecStart="/opt/my 100%%/edgesplit-agent" --config /etc/a$$b.toml' in text

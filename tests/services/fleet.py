@@ -8,6 +8,7 @@ disk over a reboot. Not here: the commands (`instructions.py`), what is proven (
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import socket
@@ -18,11 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from tests.services.instructions import Block, script
+from tests.services.instructions import JOIN_LINE, Block, script
 from tests.services.material import bare_tree, copy_checkout, overlay, run_folder, wheelhouse
 from tests.services.sandbox import CommandFailed, Sandbox
 
-__all__ = ["AGENT", "BIN", "CONTROLLER", "PASSWORD", "SHARED", "Fleet", "Machine"]
+__all__ = ["AGENT", "BIN", "CONTROLLER", "SHARED", "Fleet", "Machine"]
 
 BOOT_LIMIT_S = 90.0
 NODES = ("device", "edge", "cloud")
@@ -35,9 +36,7 @@ CHECKOUT = "/root/edgesplit"
 WHEELS = "/srv/wheels"
 PIP = f"[global]\nno-index = true\nfind-links = {WHEELS}\ndisable-pip-version-check = true\n"
 """pip asks the folder of wheels instead of a registry."""
-PASSWORD = "NotForTheJournal7"
 FIRST = "10.77.0.11"
-BROKER_URL = f"mqtt://controller:{PASSWORD}@{FIRST}:1883"
 AGENT = "edgesplit-agent.service"
 CONTROLLER = "edgesplit-controller.service"
 POWER_OFF = signal.SIGRTMIN + 4
@@ -54,6 +53,7 @@ class Machine:
         node: The name of its agent.
         shared: A folder of this machine that it sees under `SHARED`.
         wheels: Another, of packages for pip.
+        join_line: As splitctl printed it for this machine.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Machine:
     shared: Path
     wheels: Path
     sandbox: Sandbox
+    join_line: str = JOIN_LINE
     _nspawn: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     _leader: int = 0
     _console: IO[bytes] | None = field(default=None, repr=False)
@@ -101,17 +102,15 @@ class Machine:
         """
         return self.sandbox.run(*self._inside(), *command, timeout_s=timeout_s)
 
-    def follow(self, block: Block, timeout_s: float = 600.0) -> float:
-        """Do as a block of README.md says, in the checkout, as its reader would; return the time it took. [s]
+    def follow(self, block: Block, timeout_s: float = 600.0) -> str:
+        """Do as a block of README.md says, in the checkout, as its reader would; return what it printed.
 
         Raises:
             CommandFailed: One of its commands failed; says which.
         """
         extras = "agent,controller" if self.address == FIRST else "agent"
-        values = {"NODE": self.node, "CONTROLLER": FIRST, "PASSWORD": PASSWORD, "EXTRAS": extras}
-        started_s = time.monotonic()
-        self.run("bash", "-c", f"cd {CHECKOUT}\n{script(block, values)}", timeout_s=timeout_s)
-        return time.monotonic() - started_s
+        commands = script(block, {"EXTRAS": extras}, self.join_line)
+        return self.run("bash", "-c", f"cd {CHECKOUT}\n{commands}", timeout_s=timeout_s)
 
     def start(self, *command: str, output: IO[bytes]) -> subprocess.Popen[bytes]:
         """Start a command on it without waiting for it."""
@@ -123,8 +122,7 @@ class Machine:
         Raises:
             CommandFailed: It ended with another status than 0.
         """
-        line = ["splitctl", "--broker", BROKER_URL, "--json", *arguments]
-        return json.loads(self.run(*line, timeout_s=timeout_s))
+        return json.loads(self.run("splitctl", "--json", *arguments, timeout_s=timeout_s))
 
     def reboot(self) -> float:
         """Reboot it from inside; return the time from the command until it has started again. [s]"""
@@ -231,8 +229,14 @@ class Fleet:
             CommandFailed: A command failed on one of them.
         """
         machines = [self.first] if block.first_only else list(self.machines.values())
+        started_s = time.monotonic()
         with ThreadPoolExecutor(len(machines)) as pool:
-            return max(list(pool.map(lambda machine: machine.follow(block), machines)), default=0.0)
+            printed = "".join(pool.map(lambda machine: machine.follow(block), machines))
+        took_s = time.monotonic() - started_s
+        if lines := re.findall(r"^edgesplit-agent join .*$", printed, re.MULTILINE):
+            for node, line in zip(NODES, lines, strict=True):  # as the command names them
+                self.machines[node].join_line = line
+        return took_s
 
     def journals(self, lines: int = 40) -> str:
         """The end of every machine's log, for whoever has to find out why something failed."""

@@ -35,6 +35,12 @@ services:
 """
 
 
+def _plugin() -> str:
+    """Mosquitto's dynamic security plugin in the Debian tree, as seen from inside."""
+    (found,) = debian_tree().glob("usr/lib/*/mosquitto_dynamic_security.so")
+    return f"/{found.relative_to(debian_tree())}"
+
+
 def docker_answers() -> bool:
     """Whether a docker daemon with compose can be used."""
     if shutil.which("docker") is None:
@@ -102,7 +108,7 @@ class Engine(ABC):
         """The id of a service's container."""
         labels = {"project": PROJECT, "service": service}
         filters = [f"--filter=label=com.docker.compose.{key}={value}" for key, value in labels.items()]
-        return self.engine("ps", "--quiet", "--no-trunc", *filters).strip()
+        return self.engine("ps", "--all", "--quiet", "--no-trunc", *filters).strip()
 
     def inspect(self, kind: str, what: str, template: str) -> str:
         """One value of `inspect`."""
@@ -115,7 +121,8 @@ class Engine(ABC):
     def logs(self) -> str:
         """The end of every service's log, for whoever has to find out why something failed."""
         return "\n".join(
-            f"--- {service} ---\n{self.engine('logs', '--tail=40', self.container(service))}" for service in SERVICES
+            f"--- {service} ---\n{self.engine('logs', '--tail=40', self.container(service))}"
+            for service in ("founding", "joining", *SERVICES)
         )
 
     def image_bytes(self, target: str) -> int:
@@ -184,7 +191,7 @@ class PodmanEngine(Engine):
             self.engine("rm", "--all", "--force", "--volumes")
             self._buildah("rm", "--all")
             self._composer = self._install_compose()
-            self._python_image, self._broker_image = self._base_images()
+            self._image = self._base_image()
         except BaseException:
             self._stack.close()
             raise
@@ -199,7 +206,7 @@ class PodmanEngine(Engine):
             "DISABLE_HC_SYSTEMD": "true",
             "BUILDAH_ISOLATION": "chroot",
             "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin",
-            **({"MOSQUITTO_IMAGE": self._broker_image} if hasattr(self, "_broker_image") else {}),
+            **({"MOSQUITTO_IMAGE": self._image, "MOSQUITTO_PLUGIN": _plugin()} if hasattr(self, "_image") else {}),
         }
 
     def build(self, target: str) -> None:
@@ -207,7 +214,7 @@ class PodmanEngine(Engine):
         volumes = [f"--volume={self.folder / 'pip.conf'}:/etc/pip.conf:ro", f"--volume={wheelhouse()}:/wheels:ro"]
         dockerfile = REPOSITORY / "docker/Dockerfile"
         options = [f"--file={dockerfile}", f"--ignorefile={dockerfile}.dockerignore", f"--target={target}"]
-        base = ["--pull-never", f"--build-arg=PYTHON_IMAGE={self._python_image}", "--format=docker", "--layers"]
+        base = ["--pull-never", f"--build-arg=PYTHON_IMAGE={self._image}", "--format=docker", "--layers"]
         command = ["bud", "--quiet", *volumes, *options, *base, f"--tag={IMAGES[target]}", str(REPOSITORY)]
         self._buildah(*command, timeout_s=900)
 
@@ -263,21 +270,15 @@ class PodmanEngine(Engine):
             partial.rename(folder)
         return folder
 
-    def _base_images(self) -> tuple[str, str]:
-        """Stand-ins of the official images from the Debian tree: the same Python version, the same Mosquitto paths."""
-        tree = debian_tree()
-        names = (f"localhost/python:{tree.name}", f"localhost/mosquitto:{tree.name}")
+    def _base_image(self) -> str:
+        """A stand-in of the official images from the Debian tree: the same Python version, and Mosquitto."""
+        name = f"localhost/debian:{debian_tree().name}"
         try:
-            for name in names:
-                self._buildah("inspect", "--type", "image", name)
+            self._buildah("inspect", "--type", "image", name)
         except CommandFailed:
-            say("making base images from the Debian tree (once)")
+            say("making a base image from the Debian tree (once)")
             container = self._buildah("from", "scratch")
-            self._buildah("add", "--quiet", container, str(tree), "/")
+            self._buildah("add", "--quiet", container, str(debian_tree()), "/")
             self._buildah("run", container, "ln", "-s", "/usr/bin/python3", "/usr/local/bin/python")
-            self._buildah("commit", "--quiet", "--format=docker", container, names[0])
-            self._buildah("run", container, "install", "-d", "-o", "mosquitto", "/mosquitto/data")
-            start = '["/usr/sbin/mosquitto", "-c", "/mosquitto/config/mosquitto.conf"]'
-            self._buildah("config", "--cmd", start, container)
-            self._buildah("commit", "--quiet", "--format=docker", "--rm", container, names[1])
-        return names
+            self._buildah("commit", "--quiet", "--format=docker", "--rm", container, name)
+        return name

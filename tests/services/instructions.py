@@ -12,11 +12,13 @@ from dataclasses import dataclass
 
 from tests.services.material import REPOSITORY
 
-__all__ = ["PLACEHOLDERS", "Block", "blocks", "script"]
+__all__ = ["JOIN_LINE", "PLACEHOLDERS", "Block", "blocks", "script"]
 
 SECTION = "## On three real machines\n"
-PLACEHOLDERS = ("NODE", "CONTROLLER", "PASSWORD", "EXTRAS")
+PLACEHOLDERS = ("EXTRAS",)
 """What a reader replaces; the first block gives each a value and says what it means."""
+JOIN_LINE = "edgesplit-agent join https://192.0.2.11:7480 --token esj_..."
+"""For which a reader takes the line that was printed for the machine."""
 _BLOCK = re.compile(r"^\*\*On (every|the first) machine: ([^*]+)\*\*\n```\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _ASSIGNMENT = re.compile(r"^([A-Z]+)=(\S+)(\s+# .*)?$")
 
@@ -51,17 +53,22 @@ def blocks(text: str | None = None) -> tuple[Block, ...]:
     return found
 
 
-def script(block: Block, values: Mapping[str, str]) -> str:
+def script(block: Block, values: Mapping[str, str], join_line: str = JOIN_LINE) -> str:
     """A block with the reader's values in place of its placeholders, as a script that ends at the first failure.
 
     Variables that an earlier block set are set again, for each block runs in a shell of its own.
+
+    Args:
+        block: Of README.md.
+        values: Of the placeholders, by name.
+        join_line: As it was printed for the machine.
     """
     lines = ["set -eux"]
     set_here: set[str] = set()
     for command in block.commands:
         match = _ASSIGNMENT.match(command)
         if match is None:
-            lines.append(command)
+            lines.append(command.replace(JOIN_LINE, join_line))
         else:
             set_here.add(match[1])
             lines.append(f"{match[1]}={values[match[1]]}")

@@ -77,7 +77,7 @@ def install_tools(packages: dict[str, str]) -> str:
     """Install missing programs from the distribution's packages where that is possible.
 
     Args:
-        packages: Program to the package that has it.
+        packages: Program to the package that has it, and others that it needs, a space between them.
 
     Returns:
         Empty when all are there, else one sentence that says what is missing.
@@ -86,7 +86,7 @@ def install_tools(packages: dict[str, str]) -> str:
         return "this test boots machines and needs root: run it with sudo"
     missing = missing_tools(*packages)
     if missing and not missing_tools("apt-get"):
-        wanted = sorted({packages[name] for name in missing})
+        wanted = sorted({package for name in missing for package in packages[name].split()})
         say(f"installing {', '.join(wanted)} from the distribution's packages")
         for command in (["update"], ["install", "-y", "--no-install-recommends", *wanted]):
             # What is missing afterwards is said below, whatever the reason.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -15,13 +16,14 @@ from pathlib import Path
 from edgesplit.daemon.configuration_file import load_configuration
 from edgesplit_agent.configuration import AgentConfiguration
 from edgesplit_controller.configuration import ControllerConfiguration
+from tests.trust.authorities import MadeAuthority
 
 DOCKER = Path(__file__).resolve().parents[2] / "docker"
 
 
 @contextmanager
-def page_with(status: int) -> Iterator[str]:
-    """A page on loopback that always answers with a status."""
+def page_with(status: int, context: ssl.SSLContext | None = None) -> Iterator[str]:
+    """A page on loopback that always answers with a status; over TLS with a context."""
 
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -33,14 +35,16 @@ def page_with(status: int) -> Iterator[str]:
             """Say nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Page) as server:
+        if context is not None:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/health"
         server.shutdown()
 
 
-def check(url: str) -> tuple[int, str]:
+def check(*arguments: str) -> tuple[int, str]:
     """Exit status and output of the images' health check."""
-    command = [sys.executable, str(DOCKER / "healthcheck.py"), url]
+    command = [sys.executable, str(DOCKER / "healthcheck.py"), *arguments]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.stderr == ""
     return done.returncode, done.stdout
@@ -65,21 +69,40 @@ def test_a_daemon_that_is_not_there_is_not() -> None:
     assert "refused" in said
 
 
+def test_a_daemon_of_a_fleet_is_asked_over_tls(tmp_path: Path) -> None:
+    files = MadeAuthority("shop").files(tmp_path, addresses=("127.0.0.1",))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.certificate, files.key)
+    with page_with(200, context) as url:
+        assert check(url, str(files.authority)) == (0, "said\n")
+        assert check(url)[0] == 1
+    with page_with(200) as url:
+        assert check(url, str(tmp_path / "none.pem")) == (0, "said\n")
+
+
 def test_the_settings_of_the_compose_file_load() -> None:
-    agent: AgentConfiguration = load_configuration(AgentConfiguration, DOCKER / "agent.toml", {}).values
-    assert agent.broker.url == "mqtt://broker:1883"
     loaded = load_configuration(ControllerConfiguration, DOCKER / "controller.toml", {})
     controller: ControllerConfiguration = loaded.values
     controller.validate()
     assert controller.artifacts.advertise == "controller:7480"
+    assert controller.broker.url.startswith("mqtts://")
+    assert controller.security.secured
 
 
 def test_the_variables_of_the_compose_file_exist() -> None:
-    agent_variables = re.findall(r"EDGESPLIT_(?:NAME|DATA_\w+)(?=:)", (DOCKER / "compose.yaml").read_text())
-    assert set(agent_variables) == {"EDGESPLIT_NAME", "EDGESPLIT_DATA_ADVERTISE"}
-    environment = {"EDGESPLIT_NAME": "edge", "EDGESPLIT_DATA_ADVERTISE": "edge:7400"}
-    agent: AgentConfiguration = load_configuration(AgentConfiguration, DOCKER / "agent.toml", environment).values
-    assert (agent.name, agent.data.advertise) == ("edge", "edge:7400")
+    text = (DOCKER / "compose.yaml").read_text()
+    variables = set(re.findall(r"\b(EDGESPLIT_(?:NAME|DATA|HTTP|CACHE|POWER)\w*)(?=:)", text))
+    values = {
+        "EDGESPLIT_NAME": "edge",
+        "EDGESPLIT_DATA_ADVERTISE": "edge:7400",
+        "EDGESPLIT_HTTP_LISTEN": "127.0.0.1:7470",
+        "EDGESPLIT_CACHE_PATH": "/var/lib/edgesplit/cache",
+        "EDGESPLIT_POWER_SOURCE": "constant",
+    }
+    assert variables == values.keys()
+    agent: AgentConfiguration = load_configuration(AgentConfiguration, None, values).values
+    assert (agent.name, agent.data.advertise, agent.power.source) == ("edge", "edge:7400", "constant")
+    assert (agent.http.listen, str(agent.cache.folder)) == ("127.0.0.1:7470", "/var/lib/edgesplit/cache")
 
 
 def test_no_image_names_a_registry() -> None:

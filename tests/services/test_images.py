@@ -11,13 +11,14 @@ from tests.services.images import SERVICES, DockerEngine, Engine, PodmanEngine, 
 from tests.services.material import install_tools
 from tests.services.proofs import Proofs, say
 from tests.services.sandbox import eventually
+from tests.services.tls_probe import PROBE, takes_tls_alone
 from tests.services.traffic import MODEL, Request, helper_of, nodes_online, prepare_request
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(1200)]
 
 TOOLS = {
     "buildah": "buildah",
-    "podman": "podman",
+    "podman": "podman netavark aardvark-dns",
     "crun": "crun",
     "iptables": "iptables",
     "debootstrap": "debootstrap",
@@ -27,6 +28,7 @@ TOOLS = {
     "unshare": "util-linux",
 }
 NODES = {"device", "edge", "cloud"}
+MOST_SECONDS = 60.0
 IMAGE_LIMIT_BYTES = {"agent": 700e6, "controller": 1100e6}
 
 
@@ -58,11 +60,22 @@ def engine(proofs: Proofs) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="module")
-def running(engine: Engine, request: pytest.FixtureRequest) -> Iterator[Engine]:
+def started_s() -> float:
+    """When the first command was given, on the clock of `time.monotonic`. [s]"""
+    return time.monotonic()
+
+
+@pytest.fixture(scope="module")
+def running(engine: Engine, started_s: float, request: pytest.FixtureRequest) -> Iterator[Engine]:
     """The engine with all services up and healthy; their logs are printed when something failed."""
-    engine.up()
-    for service in SERVICES:
-        eventually(lambda service=service: engine.is_healthy(service), f"{service} is healthy")  # type: ignore[misc]
+    assert started_s
+    try:
+        engine.up()
+        for service in SERVICES:
+            eventually(lambda service=service: engine.is_healthy(service), f"{service} is healthy")  # type: ignore[misc]
+    except BaseException:
+        say(engine.logs())
+        raise
     yield engine
     if request.session.testsfailed:
         say(engine.logs())
@@ -104,6 +117,31 @@ def test_images_are_small_and_hold_no_tools_to_build(engine: Engine, proofs: Pro
 def test_the_agent_image_lacks_what_only_the_controller_needs(engine: Engine) -> None:
     script = "import importlib.util as u; print([n for n in ('onnx', 'ortools', 'networkx') if u.find_spec(n)])"
     assert engine.run_in_image("agent", "python", "-c", script).strip() == "[]"
+
+
+def test_four_commands_and_a_minute(engine: Engine, started_s: float, running: Engine, proofs: Proofs) -> None:
+    prepared = prepare_request(running.shared)
+    eventually(lambda: nodes_online(running.splitctl) == NODES, "all nodes online")
+    running.splitctl("model", "add", "first", "model.onnx")
+    running.splitctl("deploy", "first", "--source", "device")
+    answer = running.splitctl("infer", "first", "--input", "input.npz", "--output", "output.npz")
+    took_s = time.monotonic() - started_s
+    assert answer["failed"] == 0
+    prepared.check_output()
+    say(f"up, model add, deploy, infer: {took_s:.1f} s")
+    assert took_s <= MOST_SECONDS
+    assert {row["insecure"] for row in running.splitctl("nodes")} == {False}
+    running.splitctl("undeploy", "first")
+    proofs.add("up, model add, deploy, infer", f"{took_s:.1f} s, images built before; equal to the whole model's")
+
+
+def test_containers_speak_tls_alone_with_each_other(running: Engine, proofs: Proofs) -> None:
+    ports = {"broker": 8883, "controller": 7480, "device": 7400, "cloud": 7400}
+    for service, port in ports.items():
+        said = running.engine("exec", running.container("edge"), "python", "-c", PROBE, service, str(port))
+        assert takes_tls_alone(said), (service, said)
+    told = ", ".join(f"{service}:{port}" for service, port in ports.items())
+    proofs.add("TLS 1.3 alone", f"{told}: TLS 1.2, plain HTTP and plain MQTT refused")
 
 
 def test_services_run_without_privileges(running: Engine, proofs: Proofs) -> None:

@@ -7,23 +7,24 @@ import subprocess
 
 import pytest
 
-from tests.services.instructions import PLACEHOLDERS, Block, blocks, script
+from tests.services.instructions import JOIN_LINE, PLACEHOLDERS, Block, blocks, script
 from tests.services.material import REPOSITORY
 from tests.services.test_extras import EXTRAS
 
-VALUES = {"NODE": "edge", "CONTROLLER": "10.77.0.11", "PASSWORD": "secret", "EXTRAS": "agent"}
+VALUES = {"EXTRAS": "agent"}
 
 
-def test_the_broker_comes_before_the_controller_and_the_controller_before_the_agents() -> None:
+def test_the_broker_comes_before_the_fleet_and_the_fleet_before_its_nodes() -> None:
     commands = [command for block in blocks() for command in block.commands]
     order = [
         next(number for number, command in enumerate(commands) if wanted in command)
         for wanted in (
             "pip install",
-            "systemctl restart mosquitto",
-            "enable --now edgesplit-controller",
-            "enable --now edgesplit-agent",
-            "splitctl nodes",
+            "apt-get install --yes mosquitto",
+            "splitctl ca init",
+            "splitctl node add",
+            JOIN_LINE,
+            "splitctl model add",
             "splitctl infer",
         )
     ]
@@ -37,6 +38,13 @@ def test_the_first_block_sets_every_placeholder() -> None:
     for block in blocks()[1:]:
         used = set(re.findall(r"\$\{?([A-Z]+)", "\n".join(block.commands)))
         assert used <= set(PLACEHOLDERS)
+
+
+def test_the_printed_line_stands_once_and_is_replaced() -> None:
+    (joining,) = [block for block in blocks() if any(JOIN_LINE in command for command in block.commands)]
+    assert script(joining, VALUES, "edgesplit-agent join https://c:1 --token t").splitlines()[-1] == (
+        "edgesplit-agent join https://c:1 --token t --service"
+    )
 
 
 @pytest.mark.parametrize("block", blocks(), ids=lambda block: block.title)

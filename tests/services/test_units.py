@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from edgesplit.daemon.configuration_file import load_configuration
+from edgesplit.daemon.service_unit import ServiceUnit
 from edgesplit_agent.configuration import AgentConfiguration
+from edgesplit_agent.joining.service_unit import agent_unit
+from edgesplit_controller.cli.commands.trust.controller_service import controller_unit
 from edgesplit_controller.configuration import ControllerConfiguration
 
 UNITS = Path(__file__).resolve().parents[2] / "systemd"
@@ -115,6 +118,11 @@ def test_a_unit_is_ready_when_the_daemon_says_so_and_always_comes_back(unit: str
     for line in ("Type=notify", "NotifyAccess=main", "Restart=always", "StartLimitIntervalSec=0", "DynamicUser=yes"):
         assert line in lines
     assert any(line.startswith("WatchdogSec=") for line in lines)
+
+
+@pytest.mark.parametrize("unit", [agent_unit(), controller_unit()], ids=lambda unit: unit.name)
+def test_the_unit_that_a_command_installs_is_the_one_here(unit: ServiceUnit) -> None:
+    assert unit.shipped == (UNITS / unit.name).read_text()
 
 
 def test_the_example_settings_load() -> None:

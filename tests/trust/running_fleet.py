@@ -53,7 +53,7 @@ class Secured:
         assert ended == status, out.getvalue()
         return msgspec.json.decode(out.getvalue())
 
-    def join(self, command: str) -> TrustFiles:
+    def join(self, command: str, folder: str = "") -> TrustFiles:
         """What a machine does with the line that `node add` printed, but for its service; the node's files."""
         *_, url, _, text = command.split()
         place, token, key = ControllerPlace.parse(url), JoinToken.parse(text), new_key()
@@ -63,7 +63,7 @@ class Secured:
             answer = connection.join(
                 asked, key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
             )
-        files = TrustFiles.of(self.folder / "nodes" / answer.name)
+        files = TrustFiles.of(self.folder / "nodes" / (folder or answer.name))
         write_private(files.key, key_pem(key))
         write_private(files.certificate, answer.certificate.encode())
         write_private(files.authority, answer.authority.encode())
@@ -72,10 +72,10 @@ class Secured:
 
 
 @contextlib.contextmanager
-def running(command: list[str], log: Path, ready: bytes) -> Iterator[None]:
+def running(command: list[str], log: Path, ready: bytes, environment: dict[str, str] | None = None) -> Iterator[None]:
     """A program while the block runs, from when its log says that it is ready."""
     with log.open("wb") as stream:
-        process = subprocess.Popen(command, stdout=stream, stderr=stream)
+        process = subprocess.Popen(command, stdout=stream, stderr=stream, env=environment)
     try:
         blocking_until(lambda: ready in log.read_bytes() or process.poll() is not None, f"{command[0]} is ready")
         assert process.poll() is None, log.read_text()

@@ -37,7 +37,7 @@ async def administered(fleet: SecuredFleet, subjects: set[Subject]) -> AsyncIter
     """The controller's connection, and the rights of those subjects."""
     bus = MessageBus(fleet.address(fleet.founded.controller), client_id="controller")
     silent: list[str] = []
-    rights = DynamicSecurity(bus.ask_broker, lambda: subjects, silent.append)
+    rights = DynamicSecurity(bus.ask_broker, lambda: {who.common_name: who for who in subjects}, silent.append)
     bus.hear_broker(ANSWERS, rights.hear)
     await bus.connect(10)
     assert await rights.establish(), silent
@@ -126,7 +126,9 @@ def test_users_of_other_names_are_nobody_s_business() -> None:
         roles=frozenset({"reader", "c", "node:old#1"}),
         default_access=dict.fromkeys(("publishClientSend", "publishClientReceive", "subscribe", "unsubscribe"), False),
     )
-    assert commands_for({Subject("controller", "shop"), Subject("client", "till")}, held) == [
+    assert commands_for(
+        {"controller:shop": Subject("controller", "shop"), "client:till": Subject("client", "till")}, held
+    ) == [
         {"command": "deleteClient", "username": "node:old"},
         {"command": "deleteRole", "rolename": "node:old#1"},
     ]

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 from edgesplit.errors import EdgesplitError, InvalidConfiguration, InvalidInput, NameTaken, NotTrusted, StoreUnwritable
-from edgesplit.trust.credentials import Credentials, certificate_request, new_key, verify
+from edgesplit.trust.credentials import Credentials, certificate_request, facts_of, new_key, verify
 from edgesplit.trust.enrolment import JoiningKind, JoinRequest, JoinToken, token_digest
 from edgesplit.trust.subjects import CONTROLLER_HOST, PeerCertificate, Subject
 from edgesplit_controller.trust.authority import AUTHORITY_KEY, Authority
@@ -227,6 +227,28 @@ def test_a_revoked_name_is_given_again_only_to_who_insists(desk: Desk) -> None:
     with pytest.raises(NotTrusted, match="--again"):
         desk.token()
     desk.certificate(desk.token(despite_revocation=True))
+
+
+def test_each_joining_of_a_name_is_another_user_of_the_broker_while_an_earlier_certificate_would_hold(
+    desk: Desk,
+) -> None:
+    def user(certificate: x509.Certificate) -> object:
+        (name,) = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        return name.value
+
+    assert user(desk.certificate(desk.token())) == "node:camera"
+    rotated = desk.certificate(desk.token(replaces=True))
+    assert user(rotated) == "node:camera@2"
+    assert facts_of(rotated).subject == Subject("node", "camera")
+    assert desk.record.users(NOW_S) == {"node:camera@2": Subject("node", "camera")}
+    request = certificate_request(new_key(), Subject("node", "camera")).decode()
+    renewed = desk.enrolments.renew(facts_of(rotated), request).issued
+    assert user(x509.load_pem_x509_certificate(renewed.certificate)) == "node:camera@2"
+    desk.record.revoke(Subject("node", "camera"), now_s=NOW_S, replaced=True)
+    assert user(desk.certificate(desk.token())) == "node:camera@3"
+    desk.record.revoke(Subject("node", "camera"), now_s=NOW_S, replaced=True)
+    desk.now_s += 40 * DAY_S
+    assert user(desk.certificate(desk.token())) == "node:camera"
 
 
 def test_a_revocation_ends_the_name_s_waiting_token_too(desk: Desk) -> None:

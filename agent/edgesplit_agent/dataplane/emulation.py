@@ -118,7 +118,7 @@ class _Gate:
             self.admit(nbytes, urgent, release)
 
     def admit(self, nbytes: int, urgent: bool, release: Callable[[], None]) -> None:
-        """See `edgesplit.wire.connection.FrameGate`."""
+        """See `edgesplit.wire.send_queue.FrameGate`."""
         link = self._emulator.emulation.links.get(self._peer)
         now = self._loop.time()
         if link is None and not self._queues[True] and not self._queues[False]:

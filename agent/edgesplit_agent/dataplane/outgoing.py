@@ -18,9 +18,10 @@ from edgesplit.control.figure_messages import LinkState
 from edgesplit.errors import EdgesplitError, PeerUnreachable, ProtocolMismatch, error_from_code
 from edgesplit.retrying import Retry, RetryRule, retry_after
 from edgesplit.trust.access import Access
-from edgesplit.wire.connection import Connection, FrameGate
+from edgesplit.wire.connection import Connection
 from edgesplit.wire.frames import Frame, PackedTensor, check_hello
 from edgesplit.wire.headers import Abort, Ack, ExecutionKey, Failure, Hello, Ping, Pong, Probe, Tensors
+from edgesplit.wire.send_queue import FrameGate
 from edgesplit_agent.dataplane.admission import dial
 from edgesplit_agent.dataplane.backlog import Backlog, Waiting
 from edgesplit_agent.dataplane.host import TrafficCounters, guarded

@@ -76,10 +76,10 @@ def join(
     """
     from edgesplit_agent.joining.join import Joining  # noqa: PLC0415 - the daemon's start needs none of it
     from edgesplit_agent.joining.node_files import NodeFiles  # noqa: PLC0415
-    from edgesplit_agent.joining.service_unit import ServiceUnit  # noqa: PLC0415
+    from edgesplit_agent.joining.service_unit import agent_unit  # noqa: PLC0415
 
     files = NodeFiles.of(config or given)
-    document = Joining(files, ServiceUnit() if service else None, _say).join(url, token, name)
+    document = Joining(files, agent_unit() if service else None, _say).join(url, token, name)
     if as_json:
         click.echo(msgspec.json.encode(document))
         return
@@ -98,9 +98,9 @@ def leave(given: Path | None, /, *, purge: bool, config: Path | None, as_json: b
     """Undo joining: stop and remove the service, remove identity and configuration. Running it again is harmless."""
     from edgesplit_agent.joining.leave import leave_fleet  # noqa: PLC0415
     from edgesplit_agent.joining.node_files import NodeFiles  # noqa: PLC0415
-    from edgesplit_agent.joining.service_unit import ServiceUnit  # noqa: PLC0415
+    from edgesplit_agent.joining.service_unit import agent_unit  # noqa: PLC0415
 
-    document = leave_fleet(NodeFiles.of(config or given), ServiceUnit(), purge=purge)
+    document = leave_fleet(NodeFiles.of(config or given), agent_unit(), purge=purge)
     if as_json:
         click.echo(msgspec.json.encode(document))
         return

@@ -16,6 +16,7 @@ import msgspec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from edgesplit.daemon.advertised_address import Network, SystemNetwork
+from edgesplit.daemon.service_unit import ServiceUnit
 from edgesplit.errors import InvalidConfiguration, NotTrusted
 from edgesplit.names import checked_name
 from edgesplit.trust.credentials import Credentials, authority_digest, certificate_request, key_pem, new_key, verify
@@ -24,7 +25,6 @@ from edgesplit.trust.enrolment_client import ControllerPlace, JoinConnection, au
 from edgesplit.trust.subjects import Subject
 from edgesplit.wire.address import is_loopback
 from edgesplit_agent.joining.node_files import NodeFiles
-from edgesplit_agent.joining.service_unit import ServiceUnit
 
 __all__ = ["JoinDocument", "Joining"]
 

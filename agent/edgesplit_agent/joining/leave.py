@@ -12,10 +12,10 @@ from pathlib import Path
 import msgspec
 
 from edgesplit.daemon.configuration_file import load_configuration
+from edgesplit.daemon.service_unit import ServiceUnit
 from edgesplit.errors import EdgesplitError, InvalidConfiguration
 from edgesplit_agent.configuration import AgentConfiguration
 from edgesplit_agent.joining.node_files import NodeFiles
-from edgesplit_agent.joining.service_unit import ServiceUnit
 
 __all__ = ["LeaveDocument", "leave_fleet"]
 

@@ -154,6 +154,9 @@ class NodeFiles:
         elif self.configuration.is_file() and MARK in self.configuration.read_text(encoding="utf-8").partition("\n")[0]:
             self.configuration.unlink()
             done.append(f"removed {self.configuration}")
+            if self.configuration == CONFIGURATION:
+                with contextlib.suppress(OSError):  # others have settings there too
+                    self.configuration.parent.rmdir()
         return done
 
 

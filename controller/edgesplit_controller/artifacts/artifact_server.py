@@ -29,6 +29,7 @@ from aiohttp.web_request import BaseRequest
 
 from edgesplit.daemon.http_guard import Guard, GuardLimits, sent_in_time
 from edgesplit.errors import ArtifactMissing, InvalidConfiguration
+from edgesplit.trust.https_entrance import EntranceLimits, HttpsEntrance
 from edgesplit.wire.address import TcpAddress
 from edgesplit_controller.artifacts.trust_routes import TrustRoutes
 from edgesplit_controller.graph.blobs import BlobStore
@@ -43,6 +44,7 @@ STALL_S = 30.0
 LEAST_BYTES_PER_S = 16 * 1024
 """Of a download, after `STALL_S`; a slower receiver is cut off and goes on where it stood. [B/s]"""
 LIMITS = GuardLimits()
+ENTRANCE_LIMITS = EntranceLimits()
 _LIMITED = (
     "# HELP edgesplit_limited_total What limits for strangers turned away or ended, by kind (docs/failure.md).\n"
     "# TYPE edgesplit_limited_total counter\n"
@@ -83,10 +85,12 @@ class ArtifactServer:
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
         self._trust = trust
-        if trust is None:
-            self._guard = Guard(self._connection, LIMITS)
-        else:
-            self._guard = Guard(self._connection, LIMITS, tls=trust.tls, on_handshake_failed=trust.handshake_failed)
+        self._guard = Guard(self._connection, LIMITS)
+        self._entrance: HttpsEntrance | None = None
+        if trust is not None:
+            self._entrance = HttpsEntrance(
+                self._guard, trust.tls, ENTRANCE_LIMITS, self._guard.refused, trust.handshake_failed
+            )
 
     @property
     def refused(self) -> Mapping[str, int]:
@@ -117,8 +121,9 @@ class ArtifactServer:
         runner = web.AppRunner(application, access_log=None, keepalive_timeout=self._guard.limits.idle_s)
         await runner.setup()
         self._runner = runner
+        front = self._guard if self._entrance is None else self._entrance
         try:
-            self._server = await asyncio.get_running_loop().create_server(self._guard, host, port)
+            self._server = await asyncio.get_running_loop().create_server(front, host, port)
         except OSError as error:
             await self.close()
             raise InvalidConfiguration(
@@ -132,10 +137,11 @@ class ArtifactServer:
         if self._server is not None:
             self._server.close()
             self._server = None
+        if self._entrance is not None:
+            self._entrance.close()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
-        self._guard.end_where(lambda _transport: True)  # handshakes that have not ended
 
     def _connection(self) -> asyncio.Protocol | None:
         return None if self._runner is None or self._runner.server is None else self._runner.server()

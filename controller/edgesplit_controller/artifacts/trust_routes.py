@@ -2,7 +2,8 @@
 
 Owns: reading what programs ask within limits, answering in JSON, and the rights of each role on each route. Its rule: what stands in a
 certificate says who somebody is, nothing else; a refusal is one sentence, counted by kind, and told once in a while. Not here: whether a token
-or a certificate is good (`edgesplit_controller.trust`), connections (`edgesplit.daemon.http_guard`).
+or a certificate is good (`edgesplit_controller.trust`), connections
+(`edgesplit.trust.https_entrance`, `edgesplit.daemon.http_guard`).
 
     GET  /trust/authority   open; certificates in PEM form
     POST /trust/join        open; a join token
@@ -31,6 +32,7 @@ from edgesplit.trust.enrolment import (
     JoinRequest,
     RenewRequest,
 )
+from edgesplit.trust.https_entrance import certificate_of
 from edgesplit.trust.subjects import ROLES, PeerCertificate, Role
 from edgesplit.trust.tls import explain_handshake
 from edgesplit.wire.address import is_loopback
@@ -88,7 +90,8 @@ class TrustRoutes:
         application.router.add_post(JOIN_PATH, self._post_join)
         application.router.add_post(RENEW_PATH, self._post_renew)
 
-    def tls(self, _address: str) -> ssl.SSLContext:
+    @property
+    def tls(self) -> ssl.SSLContext:
         """How connections are secured: a certificate need not be shown, for who joins has none."""
         return self._trust.contexts.open_server
 
@@ -97,20 +100,20 @@ class TrustRoutes:
         sentence = explain_handshake(error, f"whoever connects from {address}")
         self._tell(f"handshake {address}", "connection-refused", f"the controller's HTTPS: {sentence}")
 
-    def is_revoked(self, transport: object) -> bool:
+    def is_revoked(self, transport: asyncio.BaseTransport) -> bool:
         """Whether a connection's other side is trusted no more."""
-        certificate = _certificate(transport)
+        certificate = certificate_of(transport)
         return certificate is not None and self._trust.is_revoked(certificate)
 
     @web.middleware
     async def checked(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let those use a route who may."""
-        certificate = _certificate(request.transport)
+        certificate = certificate_of(request.transport)
         try:
             self._check(request.path, certificate, str(request.remote or ""))
         except NotTrusted as error:
             who = str(certificate.subject) if certificate is not None else f"somebody at {request.remote}"
-            return self._refusal(error, HTTPStatus.FORBIDDEN, who, "http-untrusted")
+            return self._refusal(error, HTTPStatus.FORBIDDEN, who, "http-not-trusted")
         return await handler(request)
 
     def _check(self, path: str, certificate: PeerCertificate | None, address: str) -> None:
@@ -140,7 +143,7 @@ class TrustRoutes:
         return _json(answer)
 
     async def _post_renew(self, request: web.Request) -> web.StreamResponse:
-        holder = _certificate(request.transport)
+        holder = certificate_of(request.transport)
         try:
             if holder is None:
                 raise NotTrusted("renewing needs the certificate that is to be renewed")
@@ -155,14 +158,6 @@ class TrustRoutes:
         self.refused[kind] += 1
         self._tell(f"{kind} {who}", "connection-refused", f"{who} was refused: {error}")
         return _json(EnrolmentFailure(error=EnrolmentError(code=error.code, message=str(error))), status)
-
-
-def _certificate(transport: object) -> PeerCertificate | None:
-    """What the other side of a connection proved to be."""
-    if not isinstance(transport, asyncio.BaseTransport):
-        return None
-    connection = transport.get_extra_info("ssl_object")
-    return PeerCertificate.of(connection) if isinstance(connection, ssl.SSLObject) else None
 
 
 async def _body(request: web.Request, kind: type[T]) -> T:

@@ -163,6 +163,7 @@ class Authority:
         now_s: float,
         addresses: Sequence[str] = (),
         days: float = CERTIFICATE_DAYS,
+        user: str = "",
         any_name: bool = False,
     ) -> Issued:
         """A certificate for whoever made a request.
@@ -173,6 +174,7 @@ class Authority:
             now_s: Since the epoch. [s]
             addresses: Hosts and IP addresses at which others reach it, for tools that compare one.
             days: How long it holds. [d]
+            user: Its common name, by which brokers know its holder; empty: the subject's own.
             any_name: The request may be of any name in the subject's role: its maker does not know its name yet.
 
         Raises:
@@ -187,7 +189,7 @@ class Authority:
         names = [x509.UniformResourceIdentifier(subject.uri), *_alternatives(subject, addresses)]
         certificate = (
             _builder(
-                x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject.common_name)]),
+                x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, user or subject.common_name)]),
                 self._certificate.subject,
                 public_key,
                 begins,

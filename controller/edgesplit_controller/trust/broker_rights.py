@@ -13,7 +13,7 @@ References: Mosquitto 2.0, documentation of the dynamic security plugin: command
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,8 +89,8 @@ class BrokerUsers:
     default_access: Mapping[str, bool]
 
 
-def role_of(subject: Subject) -> BrokerRole | None:
-    """What a subject may do at the broker; None for one who has nothing to say there."""
+def role_of(subject: Subject, user: str = "") -> BrokerRole | None:
+    """What a subject may do at the broker, known there as `user` (empty: its common name); None for one who has nothing to say there."""
     program = _PROGRAMS.get(subject.role)
     if program is None:
         return None
@@ -98,17 +98,19 @@ def role_of(subject: Subject) -> BrokerRole | None:
     if subject.role == "controller":
         rules.append(("readwrite", f"{CONTROL_TOPIC}/#"))
     found = {_Rule(kind, topic) for right, topic in rules for kind in _TYPES[right]}
-    return BrokerRole(subject.common_name, tuple(sorted(found)))
+    return BrokerRole(user or subject.common_name, tuple(sorted(found)))
 
 
-def commands_for(subjects: Iterable[Subject], held: BrokerUsers) -> list[dict[str, Any]]:
+def commands_for(users: Mapping[str, Subject], held: BrokerUsers) -> list[dict[str, Any]]:
     """What makes the broker's users those of the fleet; users whose rules are right stay connected.
 
     Args:
-        subjects: Everybody who holds a certificate.
+        users: Everybody who holds a certificate, by the name in it that brokers go by.
         held: What the plugin holds.
     """
-    wanted = {role.user: role for subject in subjects if (role := role_of(subject)) and role.user.startswith(_OURS)}
+    wanted = {
+        user: role for user, subject in users.items() if user.startswith(_OURS) and (role := role_of(subject, user))
+    }
     names = {role.name for role in wanted.values()}
     commands: list[dict[str, Any]] = []
     if dict(held.default_access) != dict(DEFAULT_ACCESS):

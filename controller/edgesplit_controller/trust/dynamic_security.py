@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -50,18 +50,18 @@ class DynamicSecurity:
 
     Args:
         send: Publishes a payload on a topic of the broker's own; whether it is under way.
-        subjects: Whoever holds a certificate now.
+        users: Whoever holds a certificate now, by the name in it that the broker goes by.
         on_silent: Told why rights could not be set, when that begins.
     """
 
     def __init__(
         self,
         send: Callable[[str, bytes], bool],
-        subjects: Callable[[], Iterable[Subject]],
+        users: Callable[[], Mapping[str, Subject]],
         on_silent: Callable[[str], None],
     ) -> None:
         self._send = send
-        self._subjects = subjects
+        self._users = users
         self._on_silent = on_silent
         self._log = structlog.get_logger(part="trust")
         self._awaited: dict[str, asyncio.Future[_Answer]] = {}
@@ -85,7 +85,7 @@ class DynamicSecurity:
         async with self._one_at_a_time:
             try:
                 # Asked anew each time: somebody may have changed it, and the broker may have lost it.
-                commands = commands_for(self._subjects(), await self._held())
+                commands = commands_for(self._users(), await self._held())
                 for begin in range(0, len(commands), AT_ONCE):
                     await self._ask(commands[begin : begin + AT_ONCE])
             except Unreachable as error:

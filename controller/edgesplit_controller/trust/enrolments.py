@@ -63,7 +63,7 @@ class Enrolments:
             name: Under which name.
             digest: SHA-256 of the token, which whoever asks has drawn: so it travels over no broker.
             replaces: It may hold that name already; its earlier certificates end when it joins.
-            despite_revocation: Though certificates of that name were revoked, which a broker that knows names alone takes as well.
+            despite_revocation: Though certificates of that name were revoked: whoever says so means it.
 
         Raises:
             InvalidConfiguration: The authority's key is not here.
@@ -84,8 +84,8 @@ class Enrolments:
         if revoked and not despite_revocation:
             days = (max(entry.expires_s for entry in revoked) - now_s) / 86_400
             raise NotTrusted(
-                f"certificates of {subject} were revoked and would end in {days:.0f} days; the broker knows programs by name and would take "
-                "them for the new one's: choose another name, or add --again if nobody else can have the old key"
+                f"certificates of {subject} were revoked, and would have ended in {days:.0f} days: add --again if another program of that name is "
+                "to join; the old ones stay worthless"
             )
         waiting = [given for given in self._record.state.joins if given.expires_s > now_s]
         if len(waiting) >= MOST_JOIN_TOKENS:
@@ -116,10 +116,11 @@ class Enrolments:
         subject = Subject(given.kind, given.name)
         if not given.replaces and self._record.trusted(subject, now_s):
             raise NameTaken(f"{subject} has joined already")
+        user = self._record.next_user(subject, now_s)
         issued = self._authority.issue(
-            subject, asked.request, now_s=now_s, addresses=asked.addresses, any_name=not asked.name
+            subject, asked.request, now_s=now_s, addresses=asked.addresses, user=user, any_name=not asked.name
         )
-        self._record.issued(issued.facts, now_s=now_s, addresses=asked.addresses, used=given)
+        self._record.issued(issued.facts, now_s=now_s, addresses=asked.addresses, user=user, used=given)
         return Joined(issued, anew=True)
 
     def renew(self, holder: PeerCertificate, request: str) -> Joined:
@@ -140,9 +141,9 @@ class Enrolments:
         if holder.subject.role not in _RENEWING:
             raise NotTrusted(f"the certificate of a {holder.subject.role} is renewed where its files are")
         held = next((entry for entry in self._record.state.certificates if entry.serial == holder.serial), None)
-        addresses = held.addresses if held is not None else ()
-        issued = self._authority.issue(holder.subject, request, now_s=now_s, addresses=addresses)
-        self._record.issued(issued.facts, now_s=now_s, addresses=addresses)
+        addresses, user = (held.addresses, held.user) if held is not None else ((), "")
+        issued = self._authority.issue(holder.subject, request, now_s=now_s, addresses=addresses, user=user)
+        self._record.issued(issued.facts, now_s=now_s, addresses=addresses, user=user)
         return Joined(issued, anew=False)
 
     def _given(self, text: str, now_s: float) -> GivenJoinToken:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -71,7 +71,7 @@ class FleetTrust:
         self.contexts = TlsContexts.load(TrustFiles.of(folder))
         self.record = TrustRecord(folder, writing)
         self.enrolments = Enrolments(self.authority, self.record, clock)
-        self.rights = DynamicSecurity(send, self._subjects, self._no_rights)
+        self.rights = DynamicSecurity(send, self._users, self._no_rights)
         self.on_change: list[Callable[[], None]] = []
         self.record.on_change = self._changed
         self._broker_url = broker_url
@@ -209,8 +209,8 @@ class FleetTrust:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _subjects(self) -> Iterable[Subject]:
-        return self.record.subjects(self._clock())
+    def _users(self) -> Mapping[str, Subject]:
+        return self.record.users(self._clock())
 
     def _no_rights(self, reason: str) -> None:
         self._events.add("broker-rights-unset", reason)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,6 +38,7 @@ class IssuedCertificate(msgspec.Struct, frozen=True, kw_only=True):
         addresses: That it holds beside names, for the next one.
         revoked_s: Since the epoch; None while it is trusted. [s]
         replaced: It was revoked for the sake of another one, not because somebody else may have its key.
+        user: Its common name, by which the broker knows its holder; empty: the subject's own.
     """
 
     serial: str
@@ -47,11 +49,17 @@ class IssuedCertificate(msgspec.Struct, frozen=True, kw_only=True):
     addresses: tuple[str, ...] = ()
     revoked_s: float | None = None
     replaced: bool = False
+    user: str = ""
 
     @property
     def subject(self) -> Subject:
         """Whom it speaks for."""
         return Subject(self.role, self.name)
+
+    @property
+    def broker_user(self) -> str:
+        """By which the broker knows its holder."""
+        return self.user or self.subject.common_name
 
 
 class GivenJoinToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +140,28 @@ class TrustRecord:
             entry.subject for entry in self.state.certificates if entry.revoked_s is None and entry.expires_s > now_s
         )
 
+    def users(self, now_s: float) -> dict[str, Subject]:
+        """By which names the broker knows those who have a certificate that is trusted."""
+        return {
+            entry.broker_user: entry.subject
+            for entry in self.state.certificates
+            if entry.revoked_s is None and entry.expires_s > now_s
+        }
+
+    def next_user(self, subject: Subject, now_s: float) -> str:
+        """By which name the broker is to know the next program that joins as this subject.
+
+        A broker knows names, not certificates: whoever still has the key of an earlier certificate of this name must not have the rights of a later one.
+        So each joining gets a name of its own as long as an earlier certificate would hold: `node:camera`, `node:camera@2`, ...
+        """
+        taken = {
+            entry.broker_user
+            for entry in self.state.certificates
+            if entry.subject == subject and entry.expires_s > now_s
+        }
+        names = (subject.common_name if number == 1 else f"{subject.common_name}@{number}" for number in count(1))
+        return next(name for name in names if name not in taken)
+
     def is_revoked(self, serial: str) -> bool:
         """Whether a certificate is trusted no more."""
         return any(entry.serial == serial and entry.revoked_s is not None for entry in self.state.certificates)
@@ -156,6 +186,7 @@ class TrustRecord:
         *,
         now_s: float,
         addresses: Iterable[str] = (),
+        user: str = "",
         used: GivenJoinToken | None = None,
     ) -> None:
         """A certificate is handed out, and the join token for it used up, in one write.
@@ -164,6 +195,7 @@ class TrustRecord:
             facts: Of the certificate.
             now_s: Since the epoch. [s]
             addresses: That it holds.
+            user: Its common name; empty: the subject's own.
             used: The token; where that replaces, earlier certificates of the subject are revoked.
         """
         entry = IssuedCertificate(
@@ -173,6 +205,7 @@ class TrustRecord:
             issued_s=now_s,
             expires_s=facts.expires_s,
             addresses=tuple(addresses),
+            user=user,
         )
         certificates = self.state.certificates
         if used is not None and used.replaces:

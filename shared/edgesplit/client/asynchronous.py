@@ -31,11 +31,11 @@ from edgesplit.errors import (
 )
 from edgesplit.release import PROTOCOL, installed_version
 from edgesplit.trust.subjects import PeerCertificate
-from edgesplit.wire.connection import Connection, FrameGate
+from edgesplit.wire.connection import Connection
 from edgesplit.wire.endpoints import open_connection
 from edgesplit.wire.frames import Frame, FrameLimits, check_hello, pack_tensors, unpack_tensors
 from edgesplit.wire.headers import Cancel, Failure, Hello, Infer, Ping, Result
-from edgesplit.wire.send_queue import OutgoingFrame
+from edgesplit.wire.send_queue import FrameGate, OutgoingFrame
 from edgesplit.wire.tensors import Array, given_out
 
 __all__ = ["AsyncClient", "Call", "InferResult"]

@@ -1,15 +1,14 @@
-"""Connection limits and time-outs around an HTTP server, and TLS in front of it.
+"""Connection limits and time-outs around an HTTP server.
 
 Owns: the count of connections, the clock of each while no request of it is being answered, and that of a file that leaves. Its rule: a connection on
-which no whole request header has come is closed after seconds, however it trickles, and a handshake that has not ended is such a
-connection; one too many is told so, unless one that only waits can give way. Not here: HTTP itself (aiohttp, which every connection is
-handed to), bodies and answers, which whoever reads and writes them bounds; who a certificate lets do what.
+which no whole request header has come is closed after seconds, however it trickles; one too many is told so, unless one
+that only waits can give way. Not here: HTTP itself (aiohttp, which every connection is handed to), bodies and answers,
+which whoever reads and writes them bounds.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -22,8 +21,6 @@ T = TypeVar("T")
 
 GRACE_S = 2.0
 """Whoever came, or was answered, so lately does not give way. [s]"""
-CLOSING_S = 2.0
-"""For the other side to say goodbye in TLS, too. [s]"""
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\n"
 _BUSY_TEXT = b'{"error":"too many HTTP connections: come back later","code":"overloaded"}'
 
@@ -51,24 +48,13 @@ class Guard:
     Args:
         make: The server's own protocol of one connection; None while it takes none.
         limits: Bounds.
-        tls: How a connection from an address is secured; None for one that is not.
-        on_handshake_failed: Told the address of whoever could not be spoken to securely, and why.
 
     Attributes:
         refused: Counts what was turned away or ended, by kind.
     """
 
-    def __init__(
-        self,
-        make: Callable[[], asyncio.Protocol | None],
-        limits: GuardLimits,
-        *,
-        tls: Callable[[str], ssl.SSLContext | None] | None = None,
-        on_handshake_failed: Callable[[str, OSError], None] | None = None,
-    ) -> None:
+    def __init__(self, make: Callable[[], asyncio.Protocol | None], limits: GuardLimits) -> None:
         self._make = make
-        self._tls = tls
-        self._on_handshake_failed = on_handshake_failed
         self.limits = limits
         self.refused: Counter[str] = Counter()
         self._held: dict[asyncio.BaseTransport, _Guarded] = {}
@@ -116,21 +102,6 @@ class Guard:
             if unwanted(transport):
                 guarded.cut_off()
 
-    def tls_for(self, transport: asyncio.Transport) -> ssl.SSLContext | None:
-        """How a connection is secured; None where it is not."""
-        return None if self._tls is None else self._tls(_host(transport))
-
-    def secured(self, plain: asyncio.Transport, transport: asyncio.Transport) -> None:
-        """A connection is known by its encrypted side from now on."""
-        self._held[transport] = self._held.pop(plain)
-
-    def handshake_failed(self, transport: asyncio.Transport, host: str, error: OSError) -> None:
-        """Whoever connected could not be spoken to securely."""
-        self.leave(transport)
-        self.refused["tls-handshakes"] += 1
-        if self._on_handshake_failed is not None:
-            self._on_handshake_failed(host, error)
-
     def _make_room(self, held: Mapping[asyncio.BaseTransport, _Guarded]) -> bool:
         """End the connection that has waited longest, if one has for a while."""
         now_s = asyncio.get_running_loop().time()
@@ -163,18 +134,12 @@ class _Guarded(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._header_begun = False
         self._answering = 0
-        self._early: list[bytes] | None = []
-        self._securing: asyncio.Task[None] | None = None
         self.waiting_since_s: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - asyncio's own contract
         self._inner = self._guard.enter(self, transport)
-        context = self._guard.tls_for(transport)
-        if self._inner is None and context is not None:
-            transport.abort()  # what would be said has to be said encrypted, which is the work that there is too much of
-            return
         if self._inner is None:
             transport.write(_BUSY + b"Content-Length: %d\r\n\r\n" % len(_BUSY_TEXT) + _BUSY_TEXT)
             transport.close()
@@ -182,46 +147,11 @@ class _Guarded(asyncio.Protocol):
         self._transport = transport
         # Whoever has never sent a request gets no longer than a header may take.
         self._wait(min(self._guard.limits.header_s, self._guard.limits.idle_s))
-        if context is None:
-            self._begin(transport)
-        else:
-            # The task runs before the loop looks at the socket again, so that nothing is read here that is for TLS.
-            self._securing = self._loop.create_task(self._secure(transport, context), name="tls-handshake")
-
-    async def _secure(self, plain: asyncio.Transport, context: ssl.SSLContext) -> None:
-        """Shake hands on a connection that counts already."""
-        host, limit_s = _host(plain), self._guard.limits.header_s
-        try:
-            secured = await self._loop.start_tls(
-                plain, self, context, server_side=True, ssl_handshake_timeout=limit_s, ssl_shutdown_timeout=CLOSING_S
-            )
-        except OSError as error:
-            self._stop_clock()
-            self._guard.handshake_failed(plain, host, error)
-            return
-        if secured is None or plain.is_closing():
-            self._guard.leave(plain)  # it was cut off meanwhile, and that was counted
-            return
-        self._guard.secured(plain, secured)
-        self._transport = secured
-        self._begin(secured)
-
-    def _begin(self, transport: asyncio.Transport) -> None:
-        """Hand the connection to the server, with what came of it already."""
-        assert self._inner is not None and self._early is not None  # noqa: S101 - for the type checker
-        early, self._early = self._early, None
         self._inner.connection_made(transport)
-        for data in early:
-            self.data_received(data)
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
         if self._inner is None:
-            return
-        if self._early is not None:
-            self._early.append(
-                data
-            )  # TLS hands over what came with the last of the handshake before it says that this ended
             return
         if self.waiting_since_s is not None and not self._header_begun:
             self._header_begun = True
@@ -230,14 +160,15 @@ class _Guarded(asyncio.Protocol):
 
     def eof_received(self) -> bool | None:
         """See asyncio.Protocol."""
-        return None if self._inner is None or self._early is not None else self._inner.eof_received()
+        return None if self._inner is None else self._inner.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
-        self._stop_clock()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._transport is not None:
             self._guard.leave(self._transport)
-        if self._inner is not None and self._early is None:
+        if self._inner is not None:
             self._inner.connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -254,7 +185,9 @@ class _Guarded(asyncio.Protocol):
         """A whole header has come, and its request is being answered."""
         self._answering += 1
         self.waiting_since_s = None
-        self._stop_clock()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def end(self) -> None:
         """It was answered."""
@@ -273,13 +206,9 @@ class _Guarded(asyncio.Protocol):
         self.waiting_since_s = self._loop.time()
         self._arm(within_s)
 
-    def _stop_clock(self) -> None:
+    def _arm(self, within_s: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-
-    def _arm(self, within_s: float) -> None:
-        self._stop_clock()
         self._timer = self._loop.call_later(within_s, self._overdue)
 
     def _overdue(self) -> None:

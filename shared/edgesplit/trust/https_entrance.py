@@ -43,6 +43,7 @@ class HttpsEntrance:
         context: Of this side.
         limits: Bounds.
         refused: Counts what was turned away, by kind.
+        on_failed: Told the address of whoever could not be spoken to securely, and why.
     """
 
     def __init__(
@@ -51,7 +52,9 @@ class HttpsEntrance:
         context: ssl.SSLContext,
         limits: EntranceLimits,
         refused: Counter[str],
+        on_failed: Callable[[str, OSError], None] | None = None,
     ) -> None:
+        self.on_failed = on_failed
         self.make = make
         self.context = context
         self.limits = limits
@@ -146,8 +149,10 @@ class _Arriving(asyncio.Protocol):
                 server_side=True,
                 ssl_handshake_timeout=entrance.limits.within_s,
             )
-        except OSError:  # ssl.SSLError is one, and so is what says that it took too long
+        except OSError as error:  # ssl.SSLError is one, and so is what says that it took too long
             entrance.refused["http-failed-handshakes"] += 1
+            if entrance.on_failed is not None:
+                entrance.on_failed(self.host, error)
             with contextlib.suppress(OSError):
                 transport.abort()
             return

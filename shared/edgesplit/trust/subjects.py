@@ -37,8 +37,8 @@ BROKER_HOST = "broker.edgesplit.internal"
 """Names that certificates of these roles carry for TLS libraries that compare a host: the authority gives them to no other role,
 and the host that was connected to is looked up anew whenever machines move."""
 
-_LONGEST_COMMON_NAME = 64
-"""RFC 5280, ub-common-name."""
+_LONGEST_COMMON_NAME = 60
+"""RFC 5280, ub-common-name, is 64; the rest is for the number of a name's later identity."""
 
 
 @dataclass(frozen=True, order=True)
@@ -59,7 +59,7 @@ class Subject:
 
     @property
     def common_name(self) -> str:
-        """What brokers take for the user's name; at most 64 characters.
+        """Of the request, and of the first certificate of this name; what brokers take for the user's name.
 
         Raises:
             ValueError: The name is too long for a certificate.

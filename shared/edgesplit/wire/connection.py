@@ -31,12 +31,12 @@ from edgesplit.wire.frames import Frame, FrameLimits, encode_frame
 from edgesplit.wire.headers import Failure, Header, Probe
 from edgesplit.wire.parser import FrameParser
 from edgesplit.wire.secured.secure_socket import SecureSocket
-from edgesplit.wire.send_queue import Lane, OutgoingFrame
+from edgesplit.wire.send_queue import FrameGate, Lane, OutgoingFrame
 from edgesplit.wire.socket_writer import SocketWriter
 from edgesplit.wire.tcp_options import acknowledged, end_when_vanished, models_path, peer_of, start_afresh
 from edgesplit.wire.tensors import Array
 
-__all__ = ["Connection", "FrameGate", "FrameReceiver"]
+__all__ = ["Connection", "FrameReceiver"]
 
 _LINGER_S = 1.0
 """How long a closing connection waits for its last frames to be taken."""
@@ -61,14 +61,6 @@ class FrameReceiver(Protocol):
 
     def on_closed(self, connection: Connection, reason: EdgesplitError | None) -> None:
         """The connection ended: by this side's orderly `close()` (None) or for a reason. Called exactly once."""
-
-
-class FrameGate(Protocol):
-    """Decides when a frame may leave; the seam of link emulation."""
-
-    def admit(self, nbytes: int, urgent: bool, release: Callable[[], None]) -> None:
-        """Call `release` now or later."""
-        ...
 
 
 class Connection:
@@ -130,7 +122,8 @@ class Connection:
         self._receiver.on_opened(self)
         if self._socket is not None and not self._ending:
             self._loop.add_reader(self._socket, self._read_ready)
-            self._come_back()
+            if self._secure is not None:
+                self._come_back(self._secure)
 
     @property
     def is_local(self) -> bool:
@@ -363,20 +356,22 @@ class Connection:
                     break
                 budget -= count
             else:
-                self._come_back()
+                if self._secure is not None:
+                    self._come_back(self._secure)
                 return  # There may be more: nothing has paused.
         except (BlockingIOError, InterruptedError):
             pass  # Nothing left: the loop calls again.
         except OSError as error:
             self._break(error)
             return
-        self._come_back()
+        if self._secure is not None:
+            self._come_back(self._secure)
         if self._parser.in_frame:
             self._parser.paused(self._loop.time())
 
-    def _come_back(self) -> None:
+    def _come_back(self, secure: SecureSocket) -> None:
         """Have what TLS holds read in a later turn of the loop, which the kernel no longer tells of."""
-        if self._secure is not None and self._secure.pending and not self._returning:
+        if secure.pending and not self._returning:
             self._returning = True
             self._loop.call_soon(self._read_on)
 

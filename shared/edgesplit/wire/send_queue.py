@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
 from edgesplit.wire.frames import long_head, part_prefix
 
-__all__ = ["Lane", "OutgoingFrame", "PartSize", "Queued", "SendQueue"]
+__all__ = ["FrameGate", "Lane", "OutgoingFrame", "PartSize", "Queued", "SendQueue"]
 
 SHORT_BYTES = 1 << 16
 """Frames up to this length leave whole, and together with each other."""
@@ -70,6 +71,14 @@ class OutgoingFrame:
     nbytes: int
     queued: Queued | None = None
     unwanted: bool = False
+
+
+class FrameGate(Protocol):
+    """Decides when a frame may leave; the seam of link emulation."""
+
+    def admit(self, nbytes: int, urgent: bool, release: Callable[[], None]) -> None:
+        """Call `release` now or later."""
+        ...
 
 
 class SendQueue:

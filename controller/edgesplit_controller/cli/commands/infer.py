@@ -14,6 +14,7 @@ import click
 from edgesplit.client.asynchronous import AsyncClient, InferResult
 from edgesplit.formatting import UNKNOWN, time_span
 from edgesplit.operations.plan_operations import ShowSource, SourceDocument
+from edgesplit.trust.files import TrustFiles
 from edgesplit.wire.tensors import Array, check_inputs
 from edgesplit_controller.cli.ask import ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, note, positive_seconds, print_json
@@ -83,7 +84,8 @@ def infer(
     arrays = read_arrays(input_file)
     source = ask(settings, ShowSource(name=name, via=via), SourceDocument)
     arrays = check_inputs(source.inputs, arrays)
-    outcome = asyncio.run(_run(source, arrays, count=count, concurrency=concurrency, deadline_s=deadline_s))
+    running = _run(source, settings.identity, arrays, count=count, concurrency=concurrency, deadline_s=deadline_s)
+    outcome = asyncio.run(running)
     if outcome.last_outputs is not None and output_file is not None:
         write_arrays(output_file, outcome.last_outputs)
     document = outcome.document()
@@ -97,11 +99,25 @@ def infer(
         click.get_current_context().exit(1)
 
 
+def _client(address: str, identity: str) -> AsyncClient:
+    """A client of the agent at an address, which in a secured fleet shows this operator's certificate."""
+    if not identity:
+        return AsyncClient(address)
+    files = TrustFiles.of(Path(identity))
+    return AsyncClient(address, ca_file=files.authority, cert_file=files.certificate, key_file=files.key)
+
+
 async def _run(
-    source: SourceDocument, arrays: dict[str, Array], *, count: int, concurrency: int, deadline_s: float
+    source: SourceDocument,
+    identity: str,
+    arrays: dict[str, Array],
+    *,
+    count: int,
+    concurrency: int,
+    deadline_s: float,
 ) -> TrafficOutcome:
     # Connecting first makes an agent that is away one error rather than many.
-    async with AsyncClient(source.address) as client:
+    async with _client(source.address, identity) as client:
 
         async def send() -> InferResult:
             return await client.infer_detailed(source.model, arrays, deadline_s=deadline_s)

@@ -21,7 +21,7 @@ from edgesplit.trust.subjects import PeerCertificate
 
 __all__ = ["HandshakeStep", "SecureSocket"]
 
-BATCH_BYTES = 1 << 18
+BATCH_BYTES = 1 << 17
 """Read from or written to the kernel at a time: more would leave the processor's cache before it is used again."""
 RECORD_BYTES = 1 << 14
 """Most that a record of TLS holds (RFC 8446, 5.1)."""

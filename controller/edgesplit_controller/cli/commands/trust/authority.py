@@ -26,8 +26,14 @@ from edgesplit.trust.files import TrustFiles
 from edgesplit.trust.renewal import Lifetime
 from edgesplit.trust.subjects import Subject
 from edgesplit.wire.address import TcpAddress, is_loopback, is_numeric, parse_tcp
-from edgesplit_controller.cli.common import Settings, help_epilog, inherit_settings, offline_options, print_json
-from edgesplit_controller.cli.files import write_whole
+from edgesplit_controller.cli.commands.trust.controller_service import (
+    CONFIGURATION,
+    check_service,
+    controller_unit,
+    start_services,
+)
+from edgesplit_controller.cli.commands.trust.controller_settings import sections_of, settings_text, write_settings
+from edgesplit_controller.cli.common import Settings, help_epilog, inherit_settings, note, offline_options, print_json
 from edgesplit_controller.cli.user.contexts import UserFolder
 from edgesplit_controller.trust.authority import Authority
 from edgesplit_controller.trust.broker_files import BrokerPlaces, find_plugin, write_broker_files
@@ -67,6 +73,7 @@ class FoundedDocument(msgspec.Struct, frozen=True, kw_only=True):
         context: That operator's context, the current one.
         settings: What the controller's configuration has to say, in TOML.
         configuration: File that says it now; empty: none was written.
+        service: Whether the controller's service was installed and runs.
         broker_files: Mosquitto's files that were written.
         next: What to do now, one step each.
     """
@@ -78,6 +85,7 @@ class FoundedDocument(msgspec.Struct, frozen=True, kw_only=True):
     context: str
     settings: str
     configuration: str
+    service: bool
     broker_files: tuple[str, ...]
     next: tuple[str, ...]
 
@@ -126,9 +134,9 @@ _plugin = click.option(
 
 @authority.command(
     epilog=help_epilog(
-        "splitctl ca init --mosquitto /etc/mosquitto --config /etc/edgesplit/controller.toml\n"
+        "splitctl ca init --mosquitto /etc/mosquitto --service\n"
         "splitctl ca init --name shop --broker mqtt.shop.lan --advertise 10.9.0.1",
-        "{name, folder, authority, operator, context, settings, configuration, broker_files: [FILE], next: [STEP]}; authority is "
+        "{name, folder, authority, operator, context, settings, configuration, service, broker_files: [FILE], next: [STEP]}; authority is "
         "the digest that join tokens carry.",
     ),
 )
@@ -153,6 +161,12 @@ _plugin = click.option(
     help="The controller's configuration, which is written if there is none, else completed if it says nothing of these sections.",
 )
 @click.option("--operator", "operator_name", default="", help="Name of the first operator. Default: the user's.")
+@click.option(
+    "--service",
+    is_flag=True,
+    help="Install the controller's systemd service and start it, after the broker where --mosquitto names one (root). Implies "
+    "--config /etc/edgesplit/controller.toml.",
+)
 @offline_options
 def init(
     settings: Settings,
@@ -165,6 +179,7 @@ def init(
     plugin: Path | None,
     config: Path | None,
     operator_name: str,
+    service: bool,
 ) -> None:
     """Make a fleet's authority, and the identities of its controller, its broker and its first operator, on the controller's machine.
 
@@ -178,11 +193,21 @@ def init(
     folder = folder or SecuritySection().trust_folder
     broker_address = _address("--broker", broker_at, TLS_PORT)
     controller_address = _address("--advertise", advertise, ARTIFACTS_PORT)
+    at = broker_address or TcpAddress(_HERE, TLS_PORT)
+    text = settings_text(f"mqtts://{at}", folder, controller_address)
+    unit = controller_unit() if service else None
+    config = config or (CONFIGURATION if service else None)
     # What can be refused is refused before anything is made.
     if mosquitto is not None:
         _places(mosquitto, None)
-    if config is not None:
-        _sections(config)
+    said = sections_of(config) & {*tomllib.loads(text)} if config is not None else frozenset[str]()
+    if unit is not None and config is not None:
+        check_service(unit, config, folder)
+        if said:
+            raise InvalidConfiguration(
+                f"{config} has something to say of {', '.join(sorted(said))} already, so that the service would not be the fleet's: move "
+                "it away, or leave --service out and complete it by hand"
+            )
     founded = found_fleet(
         folder,
         name,
@@ -192,14 +217,16 @@ def init(
         operator_folder=user.identity(name).certificate.parent,
         now_s=time.time(),
     )
-    at = broker_address or TcpAddress(_HERE, TLS_PORT)
     user.add(name, f"mqtts://{at}")
     written: tuple[Path, ...] = ()
     if mosquitto is not None:
         written = _write_broker(mosquitto, None, founded.broker, Subject("controller", name), plugin, port=at.port)
     _give_to_owner(folder)
-    text = _toml(f"mqtts://{at}", folder, controller_address)
-    configured = _configure(config, text) if config is not None else False
+    configured = config is not None and not said
+    if config is not None and configured:
+        write_settings(config, text)
+        if unit is not None:
+            note(start_services(unit, config, with_broker=mosquitto is not None))
     document = FoundedDocument(
         name=name,
         folder=str(folder),
@@ -208,8 +235,9 @@ def init(
         context=name,
         settings=text,
         configuration=str(config) if configured else "",
+        service=service,
         broker_files=tuple(map(str, written)),
-        next=_next_steps(folder, config, configured=configured, has_broker=bool(written)),
+        next=_next_steps(folder, config, configured=configured, has_broker=bool(written), runs=service),
     )
     if settings.json:
         print_json(document)
@@ -334,53 +362,9 @@ def _hosts(address: TcpAddress | None) -> tuple[str, ...]:
     return () if address is None or is_loopback(address.host) else (address.host,)
 
 
-def _toml(url: str, folder: Path, advertise: TcpAddress | None) -> str:
-    lines = [
-        "[broker]",
-        f'url = "{url}"',
-        "",
-        "[security]",
-        'mode = "fleet"',
-        f'folder = "{folder}"',
-    ]
-    if advertise is not None:
-        lines += ["", "[artifacts]", f'advertise = "{advertise}"']
-    return "\n".join((*lines, ""))
-
-
-def _sections(path: Path) -> frozenset[str]:
-    """What a configuration has something to say about; nothing where there is none.
-
-    Raises:
-        InvalidConfiguration: It is no TOML, or cannot be read.
-    """
-    try:
-        return frozenset(tomllib.loads(path.read_text())) if path.exists() else frozenset()
-    except OSError as error:
-        raise InvalidConfiguration(f"{path} cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidConfiguration(f"{path} is not valid TOML: {error}") from error
-
-
-def _configure(path: Path, text: str) -> bool:
-    """Write the controller's configuration, or add what it lacks; whether it says all of it now.
-
-    Raises:
-        InvalidConfiguration: It cannot be written.
-    """
-    if _sections(path) & {*tomllib.loads(text)}:
-        return False
-    try:
-        held = path.read_text().rstrip() if path.exists() else ""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, (f"{held}\n\n{text}" if held else text).encode())
-        path.chmod(0o644)
-    except OSError as error:
-        raise InvalidConfiguration(f"{path} cannot be written: {error.strerror or error}") from error
-    return True
-
-
-def _next_steps(folder: Path, config: Path | None, *, configured: bool, has_broker: bool) -> tuple[str, ...]:
+def _next_steps(
+    folder: Path, config: Path | None, *, configured: bool, has_broker: bool, runs: bool
+) -> tuple[str, ...]:
     return tuple(
         filter(
             None,
@@ -391,7 +375,11 @@ def _next_steps(folder: Path, config: Path | None, *, configured: bool, has_brok
                 ""
                 if has_broker
                 else f"write the broker's settings: splitctl broker config --folder {folder}, and copy them to its machine",
-                "restart the broker and the controller: systemctl restart mosquitto edgesplit-controller",
+                ""
+                if runs and has_broker
+                else "start the broker"
+                if runs
+                else "restart the broker and the controller: systemctl restart mosquitto edgesplit-controller",
                 "let machines join: splitctl node add NAME",
             ),
         )

@@ -121,7 +121,7 @@ def _again(function: Callable[..., None]) -> Callable[..., None]:
     return click.option(
         "--again",
         is_flag=True,
-        help="Though certificates of that name were revoked: the broker knows programs by name, and would take old ones for the new one's.",
+        help="Though certificates of that name were revoked: another program is to have it.",
     )(function)
 
 
