@@ -37,7 +37,6 @@ from edgesplit.mqtt.topic import ROOT
 from edgesplit.mqtt.topic_filters import matches
 from edgesplit.trust.files import TrustFiles
 from edgesplit.trust.signing import in_envelope
-from edgesplit.trust.subjects import Subject
 from edgesplit.trust.tls import client_context
 from edgesplit_controller.trust.authority import AUTHORITY_KEY
 from tests.controller.tiny_models import convolutions
@@ -177,6 +176,7 @@ class ServedFleet:
         data: Data plane of each node, host:port, on loopback.
         http: Likewise HTTP.
         tokens: Of clients, by their names.
+        strangers: Other fleets, which go with this one.
     """
 
     secured: Secured
@@ -295,6 +295,8 @@ def served_fleet(folder: Path) -> Iterator[ServedFleet]:
         stack.callback(asker.end)
         asker.goes_on()
         yield served
+        for stranger in served.strangers:
+            stranger.close()
 
 
 def _split(fleet: Secured, folder: Path) -> None:
@@ -319,9 +321,3 @@ def _signing(folder: Path) -> MadeFleet:
     made.authority.key = key
     made.authority.certificate = x509.load_pem_x509_certificate((folder / "trust" / "authority.pem").read_bytes())
     return made
-
-
-def subject(text: str) -> Subject:
-    """As `node:edge` has it."""
-    role, _, name = text.partition(":")
-    return Subject(role, name)  # type: ignore[arg-type]  # of literals in tests
