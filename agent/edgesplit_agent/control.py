@@ -8,6 +8,7 @@ handler; nothing that arrives here can stop serving. Not here: the connection (`
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -45,7 +46,7 @@ from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.name_claim import Registered
 from edgesplit.mqtt.packet_limit import Oversize
 from edgesplit.mqtt.signed.message_security import MessageSecurity
-from edgesplit.mqtt.signed.refusals import Refusal
+from edgesplit.mqtt.signed.refusals import Refusal, Refusals
 from edgesplit.mqtt.topic import Topic
 from edgesplit.release import PROTOCOL
 from edgesplit.topic_table import written_by
@@ -57,9 +58,6 @@ __all__ = ["ControlHandler", "ControlPlane"]
 SETTLE_S = 5.0
 """After connecting, the time within which the broker has delivered all retained messages. [s]"""
 
-
-MALFORMED_EVERY_S, MALFORMED_AT_ONCE = 1.0, 8
-"""Malformed payloads of one topic are told once in this time, and of so many topics. [s, 1]"""
 MOST_MODELS = 8192
 """Models, planning shapes and deployments that are remembered of any kind of message; a fleet has some hundreds."""
 _OF_MODELS = tuple(row for row in written_by("agent") if row.lives_with is not None)
@@ -133,15 +131,16 @@ class ControlPlane:
         self._desired: dict[str, Desired] = {}
         self._deployments: dict[str, Deployment] = {}
         self._own_topics: set[tuple[Topic[Any], str]] = set()
-        self._malformed: dict[str, float] = {}
+        self._unreadable = Refusals()
         self._closing = False
         self._registered = asyncio.Event()
         self._log = structlog.get_logger(part="control")
         offline = msgspec.structs.replace(status, online=False)
         self.bus = MessageBus(
             broker,
-            # Of this run: under one identifier, two agents of a name would take the session from each other for ever.
-            client_id=f"edgesplit-agent-{status.node}-{status.instance}",
+            # Under one identifier, two agents of a name would take the session from each other for ever; and under one that can be known,
+            # as the instance in the registration can, whoever may connect would end this session whenever it likes.
+            client_id=f"edgesplit-agent-{status.node}-{secrets.token_hex(8)}",
             will=(NODE_STATUS.of(status.node), offline),
             sealing=security,
             registered=Registered(
@@ -412,10 +411,7 @@ class ControlPlane:
         self.emit("message-too-large", oversize.sentence(str(self.bus.address)))
 
     def _on_malformed(self, topic: str, error: MalformedMessage) -> None:
-        self._log.warning("malformed-message", error=str(error))
-        # Whoever floods topics must not have the agents flood the events: each topic once a second, and a few in all.
-        now_s = time.monotonic()
-        self._malformed = {told: at_s for told, at_s in self._malformed.items() if now_s - at_s < MALFORMED_EVERY_S}
-        if topic not in self._malformed and len(self._malformed) < MALFORMED_AT_ONCE:
-            self._malformed[topic] = now_s
+        self.refused["malformed-messages"] += 1
+        found = self._unreadable.refuse("malformed", topic, str(error), b"", time.monotonic())
+        if found.is_news:
             self.emit("malformed-message", str(error))

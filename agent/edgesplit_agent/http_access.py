@@ -19,7 +19,7 @@ from aiohttp import web
 
 from edgesplit.daemon.logs import LineLimit
 from edgesplit.errors import NotTrusted
-from edgesplit.trust.access import Access
+from edgesplit.trust.access import GRANTED_MODELS, Access
 from edgesplit.trust.https_entrance import certificate_of
 from edgesplit.wire.address import is_loopback
 
@@ -68,6 +68,8 @@ class HttpAccess:
             access.check(certificate)
             return
         permit = access.admit_client(certificate, _bearer(request), is_local=is_local)
+        if permit.grant is not None:
+            request[GRANTED_MODELS] = permit.grant.models
         model = request.match_info.get("model")
         if model is None:
             return

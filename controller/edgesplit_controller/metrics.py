@@ -28,6 +28,7 @@ def render_metrics(
     solved: Mapping[str, Mapping[str, int]],
     writable: bool = True,
     untrusted: Mapping[str, int] | None = None,
+    ignored: Mapping[str, int] | None = None,
 ) -> bytes:
     """The page in Prometheus' text format."""
     page = CollectorRegistry()
@@ -42,7 +43,7 @@ def render_metrics(
     for name, node in registry.nodes.items():
         online.labels(name).set(node.online and not node.refused)
     _show_steadiness(registry, gauge)
-    _show_untrusted(untrusted or {}, gauge)
+    _show_refused(untrusted or {}, ignored or {}, gauge)
     bandwidth = gauge("link_bandwidth_bytes_per_second", "Measured rate of a link", ("source", "target"))
     latency = gauge("link_latency_seconds", "Measured one-way latency of a link", ("source", "target"))
     for start, link in registry.links():
@@ -99,13 +100,25 @@ def render_metrics(
     return generate_latest(page)
 
 
-def _show_untrusted(counts: Mapping[str, int], gauge: Callable[[str, str, tuple[str, ...]], Gauge]) -> None:
-    """How often somebody tried to be another."""
-    refused = gauge(
-        "untrusted_messages", "Messages that were not believed, by kind of topic, since the start", ("topic",)
+def _show_refused(
+    untrusted: Mapping[str, int],
+    ignored: Mapping[str, int],
+    gauge: Callable[[str, str, tuple[str, ...]], Gauge],
+) -> None:
+    """How often somebody tried to be another, and how often what came was no message or cannot be true."""
+    shown = (
+        (
+            untrusted,
+            "untrusted_messages",
+            "Messages that were not believed, by kind of topic, since the start",
+            "topic",
+        ),
+        (ignored, "ignored_messages", "Messages that were malformed or cannot be true, since the start", "reason"),
     )
-    for name, count in counts.items():
-        refused.labels(name).set(count)
+    for counts, name, text, label in shown:
+        refused = gauge(name, text, (label,))
+        for value, count in counts.items():
+            refused.labels(value).set(count)
 
 
 def _show_steadiness(registry: Registry, gauge: Callable[[str, str, tuple[str, ...]], Gauge]) -> None:

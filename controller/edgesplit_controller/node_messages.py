@@ -6,6 +6,7 @@ and goes no further. Not here: what is believed (`fleet/plausibility.py`), any d
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -53,6 +54,9 @@ class NodeMessages:
         events: Where changes of the fleet are told.
         seldom: Where messages that are not believed are told.
         knows_model: Whether something of that name was added.
+
+    Attributes:
+        ignored: Counts messages that were not taken in, by what is wrong with them.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class NodeMessages:
         self._plausibility = Plausibility(rollouts.highest_epoch, registry.names, knows_model)
         self._flood = EventFlood(registry.clock)
         self._handled: set[Topic[Any]] = set()
+        self.ignored: Counter[str] = Counter()
 
     def subscribe(self) -> None:
         """Listen to every topic about nodes that the table has for the controller."""
@@ -103,6 +108,7 @@ class NodeMessages:
             if not doubt:
                 handler(topic, message)
             else:
+                self.ignored["implausible"] += 1
                 text = f"the message on {topic[:200]} was ignored: {doubt[:300]}"
                 self._seldom.add(f"{row.pattern} {doubt[:40]}", "message-ignored", text)
 

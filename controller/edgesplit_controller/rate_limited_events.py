@@ -21,7 +21,7 @@ REMEMBERED = 4096
 
 
 class RateLimitedEvents:
-    """Adds events, each once in a while and few in all.
+    """Adds events, each once in a while and few of a kind.
 
     Args:
         events: Where they go.
@@ -32,10 +32,10 @@ class RateLimitedEvents:
         self._events = events
         self._clock = clock
         self._told: dict[str, float] = {}
-        self._recent: deque[float] = deque(maxlen=MOST_A_MINUTE)
+        self._recent: dict[str, deque[float]] = {}
 
     def add(self, what: str, kind: str, text: str) -> None:
-        """Tell it, unless the same was told lately or much else was.
+        """Tell it, unless the same was told lately or much else of its kind was: a flood of one kind drowns no other.
 
         Args:
             what: What is the same.
@@ -45,13 +45,14 @@ class RateLimitedEvents:
         now_s = self._clock()
         if now_s - self._told.get(what, float("-inf")) < EVERY_S:
             return
-        if len(self._recent) == self._recent.maxlen and now_s - self._recent[0] < 60.0:
+        recent = self._recent.setdefault(kind, deque(maxlen=MOST_A_MINUTE))
+        if len(recent) == recent.maxlen and now_s - recent[0] < 60.0:
             return
         self._told.pop(what, None)
         while len(self._told) >= REMEMBERED:
             del self._told[next(iter(self._told))]
         self._told[what] = now_s
-        self._recent.append(now_s)
+        recent.append(now_s)
         self._events.add(kind, text)
 
 

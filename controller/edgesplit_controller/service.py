@@ -34,6 +34,7 @@ from edgesplit_controller.artifacts.artifact_server import ArtifactServer
 from edgesplit_controller.artifacts.trust_routes import TrustRoutes
 from edgesplit_controller.assembly import make_deciders, make_knowledge, make_operations
 from edgesplit_controller.configuration import ControllerConfiguration, tcp_address
+from edgesplit_controller.fleet.plausibility import event_doubt
 from edgesplit_controller.metrics import render_metrics
 from edgesplit_controller.models.intake_runs import IntakeRun, run_in_process
 from edgesplit_controller.node_messages import NodeMessages
@@ -74,7 +75,8 @@ class Service:
             self._security.on_refused = self._on_untrusted
         self._bus = MessageBus(
             configuration.broker.address,
-            client_id=f"edgesplit-controller-{self._instance}",
+            # Not the instance, which everybody reads: whoever connects under an identifier ends the session that has it.
+            client_id=f"edgesplit-controller-{secrets.token_hex(8)}",
             will=(CONTROLLER_STATUS.of(), offline),
             sealing=self._security,
             registered=Registered(CONTROLLER_STATUS.of(), CONTROLLER_CLAIM.of(), self._instance, _another_controller),
@@ -226,7 +228,13 @@ class Service:
         self._seldom.add(topic, "retained-restored", text)
 
     def _on_event(self, topic: str, event: Event | None) -> None:
-        if event is None or (event.origin,) != EVENT.names(topic):
+        if event is None:
+            return
+        if doubt := event_doubt(topic, event):
+            self._messages.ignored["implausible"] += 1
+            self._seldom.add(
+                f"{topic[:200]} {doubt[:20]}", "message-ignored", f"the event on {topic[:200]} was ignored: {doubt}"
+            )
             return
         if self._flood.allows(event.origin, known=self.known.registry.knows(event.origin)):
             self.known.events.collect(event)
@@ -235,6 +243,7 @@ class Service:
             self._seldom.add(f"{event.origin} floods", "events-dropped", text)
 
     def _on_malformed(self, topic: str, error: MalformedMessage) -> None:
+        self._messages.ignored["malformed"] += 1
         self._seldom.add(f"{topic} malformed", "malformed-message", str(error))
 
     def _on_untrusted(self, refusal: Refusal) -> None:
@@ -317,6 +326,7 @@ class Service:
             solved=self.decide.solved,
             writable=not self._store_health.cause,
             untrusted=self._security.refused if self._security is not None else {},
+            ignored=self._messages.ignored,
         )
 
     def _publish_reply(self, client: str, reply: Reply) -> bool:

@@ -107,11 +107,20 @@ def between(value: float | None, interval: tuple[float, float] | None, formatted
 
 def clock(at_unix_s: float) -> str:
     """Local date and time to the millisecond."""
-    whole = math.floor(at_unix_s)
-    thousandths = math.floor((at_unix_s - whole) * 1000)
-    return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(whole))}.{thousandths:03d}"
+    whole = math.floor(at_unix_s) if math.isfinite(at_unix_s) else 0
+    thousandths = math.floor((at_unix_s - whole) * 1000) if math.isfinite(at_unix_s) else 0
+    shown = _local("%Y-%m-%d %H:%M:%S", at_unix_s)
+    return f"{shown}.{thousandths:03d}" if shown else f"{at_unix_s:g} s after 1970"
 
 
 def day(at_unix_s: float) -> str:
     """Local date and time to the minute."""
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at_unix_s))
+    return _local("%Y-%m-%d %H:%M", at_unix_s) or f"{at_unix_s:g} s after 1970"
+
+
+def _local(pattern: str, at_unix_s: float) -> str:
+    """Empty where no clock shows such a time: it may be a stranger's word."""
+    try:
+        return time.strftime(pattern, time.localtime(math.floor(at_unix_s)))
+    except (OverflowError, ValueError, OSError):
+        return ""

@@ -94,6 +94,8 @@ class Incoming:
         self._guests: dict[Connection, Guest] = {}
         self._told: set[str] = set()
         self._lines = LineLimit(_LINES, _LINES_S)
+        # Of their own: a crowd that never greets must not drown what is said of those who lie.
+        self._arrival_lines = LineLimit(_LINES, _LINES_S)
         self.refused: Counter[str] = Counter()
         self._ticker: asyncio.Task[None] | None = None
 
@@ -124,7 +126,7 @@ class Incoming:
     def turned_away(self, kind: str, host: str, reason: str) -> None:
         """See `edgesplit.wire.secured.reception.ReceptionPolicy`."""
         self.refused[kind] += 1
-        if self._lines.allows(self._loop.time()):
+        if self._arrival_lines.allows(self._loop.time()):
             _log.warning("connection-refused", address=host, reason=reason)
 
     def admits(self, host: str) -> bool:

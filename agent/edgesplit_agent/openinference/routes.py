@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from aiohttp import web
 
 from edgesplit.errors import NotDeployed, UnknownModel
+from edgesplit.trust.access import GRANTED_MODELS
 from edgesplit_agent.configuration import HttpSection
 from edgesplit_agent.openinference.answers import json_answer, send
 from edgesplit_agent.openinference.inference_response import check_wanted, render
@@ -82,8 +83,10 @@ class InferenceEndpoint:
         ready = self._ready()
         return json_answer({"ready": ready}, 200 if ready else 503)
 
-    async def _index(self, _request: web.Request) -> web.Response:
-        return json_answer(repository_index(self._models.describe_all()))
+    async def _index(self, request: web.Request) -> web.Response:
+        granted: tuple[str, ...] = request.get(GRANTED_MODELS, ())
+        known = self._models.describe_all()
+        return json_answer(repository_index([model for model in known if not granted or model.name in granted]))
 
     async def _metadata(self, request: web.Request) -> web.Response:
         return json_answer(model_metadata(self._described(request)))

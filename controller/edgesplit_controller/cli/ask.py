@@ -80,7 +80,7 @@ class Conversation:
                 security.on_refused = self._on_refused
             self.bus = MessageBus(
                 BrokerAddress.parse(broker, files),
-                client_id=self._client,
+                client_id=f"splitctl-{secrets.token_hex(8)}",  # other operators can read the name for replies
                 sealing=security,
                 elsewhere="with --broker or EDGESPLIT_BROKER",
                 on_malformed=self._on_unusable,

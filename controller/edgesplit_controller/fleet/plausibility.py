@@ -14,11 +14,12 @@ from typing import Any
 
 import msgspec
 
+from edgesplit.control.event_messages import EVENT, Event
 from edgesplit.errors import InvalidInput
 from edgesplit.mqtt.topic import Topic
 from edgesplit.names import checked_model, checked_name
 
-__all__ = ["MOST_NODES", "Plausibility"]
+__all__ = ["MOST_NODES", "Plausibility", "event_doubt"]
 
 MOST_NODES = 2000
 """Names beyond are nobody's: a fleet has some hundreds. A broker that lets strangers write lets them write many."""
@@ -26,6 +27,8 @@ MOST_STRANGE_MODELS = 64
 """Names of models that were never added here and that nodes may speak of all the same."""
 MOST = 1e18
 """No second, byte, watt or joule of a node comes near."""
+_LAST_S = 253_402_300_800.0
+"""The year 10000. [s since the epoch]"""
 _EPOCHS = frozenset({"epoch", "serving"})
 """Keys of all messages that name an epoch."""
 
@@ -88,6 +91,15 @@ class Plausibility:
             return ""
         handed_out = f"the last one handed out is {highest}" if highest else "none was handed out"
         return f"it speaks of epoch {strange} of {model}, and {handed_out}"
+
+
+def event_doubt(topic: str, event: Event) -> str:
+    """Why an event is ignored; empty if it is believed."""
+    if (event.origin,) != EVENT.names(topic):
+        return f"it says that it is of {event.origin[:100]!r}"
+    if not 0 <= event.at_unix_s < _LAST_S:
+        return f"it says that it happened {event.at_unix_s:g} s after 1970, which no clock shows"
+    return ""
 
 
 def _figure_doubt(row: Topic[Any], figures: list[tuple[str, float]]) -> str:

@@ -20,6 +20,8 @@ from edgesplit.mqtt.broker_address import TLS_PORT, BrokerAddress
 
 __all__ = ["DIAGNOSE_EVERY_S", "DIAGNOSE_TIMEOUT_S", "explain_no_connection"]
 
+ALERT_S = 0.5
+"""For the alert of a broker that refuses the certificate shown to it: more than a round trip. [s]"""
 DIAGNOSE_TIMEOUT_S = 3.0
 DIAGNOSE_EVERY_S = 10.0
 """Pause between two looks at why there is no connection; the first comes at once. [s]"""
@@ -84,6 +86,8 @@ def _away(address: BrokerAddress, cause: str, elsewhere: str) -> str:
 def _say_hello(address: BrokerAddress, connection: socket.socket, timeout_s: float) -> str:
     """Introduce oneself as an MQTT client and judge the answer."""
     try:
+        if address.tls:
+            _hear_alert(connection)
         connection.sendall(_connect_packet(address))
         answer = _received(connection)
     except TimeoutError:
@@ -97,6 +101,19 @@ def _say_hello(address: BrokerAddress, connection: socket.socket, timeout_s: flo
             connection.sendall(_DISCONNECT)
         return _refusal(address, answer[3])
     return _no_mqtt(address, answer, timeout_s)
+
+
+def _hear_alert(connection: socket.socket) -> None:
+    """Have a refusal of this side's certificate raised.
+
+    In TLS 1.3 a server judges it after the greeting is over for this side; bytes that come once it has closed have the system throw its
+    alert away unread. Who accepts the certificate says nothing before it was introduced to.
+    """
+    limit_s = connection.gettimeout()
+    connection.settimeout(ALERT_S)
+    with contextlib.suppress(TimeoutError):
+        connection.recv(1)
+    connection.settimeout(limit_s)
 
 
 def _no_mqtt(address: BrokerAddress, answer: bytes, timeout_s: float) -> str:
@@ -204,10 +221,13 @@ def _no_tls(address: BrokerAddress, error: OSError, timeout_s: float) -> str:
 def _refused_certificate(address: BrokerAddress, error: ssl.SSLError) -> str:
     """The broker ended the TLS connection with an alert."""
     said = (error.reason or str(error)).lower().replace("_", " ")
-    if any(word in said for word in ("certificate", "unknown ca", "handshake failure")):
+    if any(word in said for word in ("certificate", "unknown ca", "decrypt error", "handshake failure")):
         what = "does not accept this program's certificate" if address.files.cert_file else "wants a certificate"
+        # OpenSSL calls one that is not valid yet bad.
+        early_or_late = "expired" in said or "bad certificate" in said
+        clock = "compare the clock here with the broker's, or " if address.files.cert_file and early_or_late else ""
         return (
-            f"the broker at {address} {what} ({said}): set [broker] cert_file and key_file to one that its "
+            f"the broker at {address} {what} ({said}): {clock}set [broker] cert_file and key_file to one that its "
             "authority signed"
         )
     return f"the broker at {address} ends the TLS greeting ({said}): see its log for the reason"

@@ -49,7 +49,7 @@ class MessageBus:
 
     Args:
         broker: URL of the broker, or its address with TLS files.
-        client_id: Unique per process; the broker drops an older connection of the same.
+        client_id: Unique per process, and known to nobody else: the broker drops an older connection of the same, whoever has the newer.
         will: Topic and message that the broker publishes, retained, when this side vanishes.
         sealing: How messages are signed and judged; plain without.
         elsewhere: Where another broker would be named, for a sentence that says to.

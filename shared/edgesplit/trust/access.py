@@ -15,7 +15,10 @@ from edgesplit.trust.subjects import PeerCertificate, Role, Subject
 from edgesplit.trust.tls import TlsContexts
 from edgesplit.trust.tokens import TokenBook, TokenGrant
 
-__all__ = ["Access", "Permit", "RoleNotGranted", "expecting"]
+__all__ = ["GRANTED_MODELS", "Access", "Permit", "RoleNotGranted", "expecting"]
+
+GRANTED_MODELS = "edgesplit-granted-models"
+"""Key of an HTTP request that was let in: names of the models that whoever asks may know of; none, or not there: all."""
 
 _ASKING: frozenset[Role] = frozenset({"client", "operator", "node"})
 """Who may send requests: people and programs, and nodes on their behalf."""

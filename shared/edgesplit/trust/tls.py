@@ -25,6 +25,7 @@ _ALERTS: Mapping[str, str] = {
     "DECRYPT_ERROR": "does not know the authority of the certificate here, only one of that name: it is of another fleet",
     "CERTIFICATE_REQUIRED": "wants a certificate: join the fleet first",
     "CERTIFICATE_REVOKED": "takes the certificate here for revoked: join again",
+    "BAD_CERTIFICATE": "refuses the certificate here, or takes it for not valid yet: compare the clock here with the clock there",
     "CERTIFICATE": "refuses the certificate here",
     "WRONG_VERSION_NUMBER": "does not speak TLS: it is not secured, or something else listens there",
     "HTTP_REQUEST": "does not speak TLS: it is not secured, or something else listens there",
