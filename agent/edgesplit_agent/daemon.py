@@ -126,9 +126,10 @@ class Agent:
             self.control.emit,
         )
         if self.renewal is not None and security is not None:
-            self.renewal.taken += [security.take, lambda _credentials: self.control.bus.renew()]
+            self.renewal.taken.append(security.take)
+            self.renewal.taken.append(lambda _: self.control.bus.renew())
         if self.renewal is not None and access is not None:
-            self.renewal.taken.append(lambda _credentials: access.contexts.renew())
+            self.renewal.taken.append(lambda _: access.contexts.renew())
         figures.metrics.show_limited(self.control.refused)
         self._notifier = notifier or Notifier()
         self._readiness = Readiness(self._notifier, str(self.control.bus.address))

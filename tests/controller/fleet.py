@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ssl
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -73,9 +74,10 @@ async def in_a_thread(request: IntakeRequest, tell: Callable[[IntakeProgress], N
 
 
 class Client:
-    """What splitctl does, in a few lines."""
+    """What splitctl does, in a few lines; `tls` is for uploads to a controller of a secured fleet."""
 
-    def __init__(self, url: str, sealing: Sealing | None = None) -> None:
+    def __init__(self, url: str, sealing: Sealing | None = None, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls if tls is not None else True
         self.name = uuid.uuid4().hex
         self.bus = MessageBus(url, client_id=f"client-{self.name}", sealing=sealing)
         self.artifacts = ""
@@ -122,7 +124,7 @@ class Client:
         digest = hashlib.sha256(content).hexdigest()
         async with (
             aiohttp.ClientSession() as session,
-            session.put(f"{self.artifacts}/uploads/{digest}", data=content) as response,
+            session.put(f"{self.artifacts}/uploads/{digest}", data=content, ssl=self._tls) as response,
         ):
             assert response.status == 201, await response.text()
         return digest

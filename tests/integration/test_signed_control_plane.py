@@ -36,6 +36,8 @@ from edgesplit.topic_table import signed_rows
 from edgesplit.trust.credentials import Credentials
 from edgesplit.trust.files import TrustFiles
 from edgesplit.trust.signing import in_envelope
+from edgesplit.trust.tls import TlsContexts
+from edgesplit_agent.assembly import make_access
 from edgesplit_agent.configuration import AgentConfiguration, CacheSection, DataSection, HttpSection, PowerSection
 from edgesplit_agent.daemon import Agent
 from edgesplit_controller.cli.ask import ask
@@ -95,9 +97,10 @@ class Secured:
         self.stranger = Stranger(self.url)
         self.stranger.listen()
         await self.start_controller()
-        self.agent = Agent(self.node)
+        self.agent = Agent(self.node, access=make_access(self.node))
         await self.agent.start()
-        self.client = Client(self.url, self.fleet.security("operator"))
+        operator = TlsContexts.load(self.fleet.files("operator"))
+        self.client = Client(self.url, self.fleet.security("operator"), operator.to_controller)
         await self.client.start()
         await until(lambda: bool(self.client.artifacts))
         await until(lambda: self.service.known.registry.online() == ("device",))
@@ -258,7 +261,7 @@ async def test_a_restarted_agent_and_controller_believe_what_stands_and_nothing_
     await running.stop_controller()
     running.stranger.write(topic, old)
     await until(lambda: running.stranger.heard[topic] == old)
-    running.agent = Agent(running.node)
+    running.agent = Agent(running.node, access=make_access(running.node))
     await running.agent.start()
 
     async def refused_once() -> bool:
@@ -336,7 +339,7 @@ async def test_a_second_agent_of_a_name_is_refused_whatever_its_certificate(runn
         cache=CacheSection(path=str(tmp_path / "second")),
         security=secured(running.fleet.files("node", "device")),
     )
-    other = Agent(second)
+    other = Agent(second, access=make_access(second))
     await other.start()
     with pytest.raises(NameTaken, match="another agent is registered as 'device'"):
         await asyncio.wait_for(other.wait_failed(), 60.0)
