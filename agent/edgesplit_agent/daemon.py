@@ -33,6 +33,7 @@ from edgesplit_agent.assembly import (
     identity_of,
     log_emulation,
     log_security,
+    make_access,
     make_engine,
     make_plane,
     make_power_meter,
@@ -78,10 +79,10 @@ class Agent:
         configuration: Effective values.
         notifier: Of the service manager.
         network: Where this machine's addresses are looked up.
-        access: Whom a node of a secured fleet lets in, and how it proves who it is; None: without security.
+        access: Whom a node of a secured fleet lets in, and how it proves who it is; None: as the configuration says.
 
     Raises:
-        InvalidConfiguration: There is no power sensor of that name.
+        InvalidConfiguration: There is no power sensor of that name, or a file of the identity is missing or another's.
         ArtifactError: The cache folder cannot be made.
     """
 
@@ -95,6 +96,8 @@ class Agent:
     ) -> None:
         self.configuration = configuration
         self._log = structlog.get_logger(part="agent")
+        if access is None:
+            access = make_access(configuration)
         self._access = access
         self._identity = identity = identity_of(configuration)
         self._busy = BusyClock()
@@ -247,7 +250,7 @@ class Agent:
         """Apply what can change at run time, `[emulation]` and `[power]`; log the rest.
 
         Raises:
-            InvalidConfiguration: There is no power sensor of that name.
+            InvalidConfiguration: There is no power sensor of that name, or a file of the identity is missing or another's.
         """
         old, self.configuration = self.configuration, configuration
         if configuration.power != old.power:

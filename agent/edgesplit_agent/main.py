@@ -67,10 +67,9 @@ main.add_command(leave)
 
 async def _run(configuration: AgentConfiguration, path: Path | None) -> None:
     # --help and --print-config need none of it, and one heap is asked for before libraries allocate from several.
-    from edgesplit_agent.assembly import make_access  # noqa: PLC0415
     from edgesplit_agent.daemon import Agent  # noqa: PLC0415
 
-    agent = Agent(configuration, access=make_access(configuration))
+    agent = Agent(configuration)
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

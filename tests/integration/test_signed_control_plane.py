@@ -37,7 +37,6 @@ from edgesplit.trust.credentials import Credentials
 from edgesplit.trust.files import TrustFiles
 from edgesplit.trust.signing import in_envelope
 from edgesplit.trust.tls import TlsContexts
-from edgesplit_agent.assembly import make_access
 from edgesplit_agent.configuration import AgentConfiguration, CacheSection, DataSection, HttpSection, PowerSection
 from edgesplit_agent.daemon import Agent
 from edgesplit_controller.cli.ask import ask
@@ -97,7 +96,7 @@ class Secured:
         self.stranger = Stranger(self.url)
         self.stranger.listen()
         await self.start_controller()
-        self.agent = Agent(self.node, access=make_access(self.node))
+        self.agent = Agent(self.node)
         await self.agent.start()
         operator = TlsContexts.load(self.fleet.files("operator"))
         self.client = Client(self.url, self.fleet.security("operator"), operator.to_controller)
@@ -261,7 +260,7 @@ async def test_a_restarted_agent_and_controller_believe_what_stands_and_nothing_
     await running.stop_controller()
     running.stranger.write(topic, old)
     await until(lambda: running.stranger.heard[topic] == old)
-    running.agent = Agent(running.node, access=make_access(running.node))
+    running.agent = Agent(running.node)
     await running.agent.start()
 
     async def refused_once() -> bool:
@@ -339,7 +338,7 @@ async def test_a_second_agent_of_a_name_is_refused_whatever_its_certificate(runn
         cache=CacheSection(path=str(tmp_path / "second")),
         security=secured(running.fleet.files("node", "device")),
     )
-    other = Agent(second, access=make_access(second))
+    other = Agent(second)
     await other.start()
     with pytest.raises(NameTaken, match="another agent is registered as 'device'"):
         await asyncio.wait_for(other.wait_failed(), 60.0)

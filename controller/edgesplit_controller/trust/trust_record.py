@@ -56,6 +56,10 @@ class IssuedCertificate(msgspec.Struct, frozen=True, kw_only=True):
         """Whom it speaks for."""
         return Subject(self.role, self.name)
 
+    def is_trusted(self, now_s: float) -> bool:
+        """Whether it is neither revoked nor over."""
+        return self.revoked_s is None and self.expires_s > now_s
+
     @property
     def broker_user(self) -> str:
         """By which the broker knows its holder."""
@@ -120,11 +124,7 @@ class TrustRecord:
 
     def trusted(self, subject: Subject, now_s: float) -> tuple[IssuedCertificate, ...]:
         """Certificates of a subject that are neither revoked nor over."""
-        return tuple(
-            entry
-            for entry in self.state.certificates
-            if entry.subject == subject and entry.revoked_s is None and entry.expires_s > now_s
-        )
+        return tuple(entry for entry in self.state.certificates if entry.subject == subject and entry.is_trusted(now_s))
 
     def revoked(self, subject: Subject, now_s: float) -> tuple[IssuedCertificate, ...]:
         """Certificates of a subject that were revoked for fear of somebody else, and are not over."""
@@ -136,17 +136,11 @@ class TrustRecord:
 
     def subjects(self, now_s: float) -> frozenset[Subject]:
         """Whoever has a certificate that is trusted."""
-        return frozenset(
-            entry.subject for entry in self.state.certificates if entry.revoked_s is None and entry.expires_s > now_s
-        )
+        return frozenset(self.users(now_s).values())
 
     def users(self, now_s: float) -> dict[str, Subject]:
         """By which names the broker knows those who have a certificate that is trusted."""
-        return {
-            entry.broker_user: entry.subject
-            for entry in self.state.certificates
-            if entry.revoked_s is None and entry.expires_s > now_s
-        }
+        return {entry.broker_user: entry.subject for entry in self.state.certificates if entry.is_trusted(now_s)}
 
     def next_user(self, subject: Subject, now_s: float) -> str:
         """By which name the broker is to know the next program that joins as this subject.

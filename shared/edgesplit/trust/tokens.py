@@ -7,11 +7,11 @@ who else may ask (`trust/access.py`).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from edgesplit.errors import NotTrusted, Overloaded
+from edgesplit.trust.enrolment import token_digest
 
 __all__ = ["ModelNotGranted", "RateExhausted", "TokenBook", "TokenGrant"]
 
@@ -84,7 +84,7 @@ class TokenBook:
         Raises:
             NotTrusted: Nobody gave it out, or it has expired.
         """
-        grant = self._grants.get(hashlib.sha256(token.encode()).hexdigest())
+        grant = self._grants.get(token_digest(token))
         if grant is None:
             raise NotTrusted("this token is not known here: it is of another fleet, was withdrawn, or is mistyped")
         _check_time(grant, now_s)

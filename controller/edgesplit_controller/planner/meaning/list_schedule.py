@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -28,7 +29,7 @@ CHANGED = (1, 1, 2, 3)
 """Factors changed in a trial, each as likely."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tasks:
     """Things to schedule, by index.
 
@@ -44,18 +45,19 @@ class Tasks:
     resources: Sequence[Hashable]
     after: Sequence[Collection[int]]
 
-    def waiting(self) -> list[int]:
-        """Per thing, for how many others it waits."""
+    @cached_property
+    def waiting(self) -> tuple[int, ...]:
+        """Per thing, for how many others it waits; the same for every schedule of thousands."""
         count = [0] * len(self.after)
         for successors in self.after:
             for successor in successors:
                 count[successor] += 1
-        return count
+        return tuple(count)
 
 
 def tails(tasks: Tasks) -> list[float]:
     """Longest way from each thing's start to the end. [s]"""
-    pending = tasks.waiting()
+    pending = list(tasks.waiting)
     order = [index for index, count in enumerate(pending) if count == 0]
     for index in order:
         for successor in tasks.after[index]:
@@ -81,7 +83,7 @@ def list_schedule(tasks: Tasks, priorities: Sequence[float], begin_s: float = 0.
         The end, and the starts. [s]
     """
     durations_s, lags_s, resources = tasks.durations_s, tasks.lags_s, tasks.resources
-    pending = tasks.waiting()
+    pending = list(tasks.waiting)
     ready = [index for index, count in enumerate(pending) if count == 0]
     arrived_s, starts_s = [begin_s] * len(pending), [begin_s] * len(pending)
     free_s: dict[Hashable, float] = {}
