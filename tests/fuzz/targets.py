@@ -25,6 +25,7 @@ import structlog
 
 from edgesplit.errors import EdgesplitError, InvalidInput, Overloaded, ProtocolError
 from edgesplit.release import PROTOCOL
+from edgesplit.trust.access import Access
 from edgesplit.wire.frames import FrameLimits, encode_frame, unpack_tensors
 from edgesplit.wire.headers import Failure, Hello, Infer, Result, Tensors
 from edgesplit.wire.parser import FrameParser
@@ -204,6 +205,22 @@ class _Server:
         structlog.reset_defaults()
 
 
+def _plane_of(host: RecordingHost, access: Access | None = None) -> DataPlane:
+    """A data plane on a free port that tells `host` what arrives."""
+    return DataPlane(
+        "device",
+        "instance",
+        "1",
+        listen="127.0.0.1:0",
+        emulation=Emulation(),
+        limits=replace(Limits(probing=False), frames=FRAMES),
+        emit=host.emit,
+        host=host,
+        counters=host,
+        access=access,
+    )
+
+
 class Conversation:
     """A data plane's socket. The first byte says as what the stranger greets, if at all."""
 
@@ -213,17 +230,7 @@ class Conversation:
         self._server.loop.run_until_complete(self._start())
 
     async def _start(self) -> None:
-        self._plane = DataPlane(
-            "device",
-            "instance",
-            "1",
-            listen="127.0.0.1:0",
-            emulation=Emulation(),
-            limits=replace(Limits(probing=False), frames=FRAMES),
-            emit=self._host.emit,
-            host=self._host,
-            counters=self._host,
-        )
+        self._plane = _plane_of(self._host)
         self._address = await self._plane.start()
 
     def run(self, data: bytes) -> None:
@@ -268,18 +275,7 @@ class SecuredConversation:
         self._server.loop.run_until_complete(self._start())
 
     async def _start(self) -> None:
-        self._plane = DataPlane(
-            "device",
-            "instance",
-            "1",
-            listen="127.0.0.1:0",
-            emulation=Emulation(),
-            limits=replace(Limits(probing=False), frames=FRAMES),
-            emit=self._host.emit,
-            host=self._host,
-            counters=self._host,
-            access=self._fleet.node("device", local_clients=False),
-        )
+        self._plane = _plane_of(self._host, self._fleet.node("device", local_clients=False))
         self._address = await self._plane.start()
 
     def run(self, data: bytes) -> None:
