@@ -27,7 +27,8 @@ from rich.table import Table
 from bench.differences import Arrays, relative_difference
 from bench.live_plans import PlanPusher
 from bench.random_plans import placed_plan, placement_problem
-from demo.fleet import EmulatedNode, LocalFleet, free_port
+from demo.fleet import EmulatedNode, LocalFleet
+from demo.ports import free_port
 from edgesplit.client.asynchronous import AsyncClient
 from edgesplit_agent.compute.runtime import RuntimeOptions, open_session
 from edgesplit_controller.broker.embedded_broker import EmbeddedBroker

@@ -31,7 +31,8 @@ from bench.live_plans import PlanPusher
 from bench.plain_sockets import PlainServer, Step
 from bench.random_plans import PlacedPlan, placed_plan, placement_problem, random_inputs
 from bench.zoo.builder import GraphBuilder
-from demo.fleet import EmulatedNode, LocalFleet, free_port
+from demo.fleet import EmulatedNode, LocalFleet
+from demo.ports import free_port
 from edgesplit_agent.compute.session_pool import RuntimeOptions, open_session
 from edgesplit_controller.broker.embedded_broker import EmbeddedBroker
 from edgesplit_controller.graph.blobs import BlobStore

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from demo.fleet import free_port
+from demo.ports import free_port
 from edgesplit_agent.compute.session_pool import RuntimeOptions, open_session
 
 __all__ = ["PlainServer", "Step"]

@@ -18,7 +18,8 @@ import onnx
 
 from bench.callers import save_requests
 from bench.random_plans import random_inputs
-from demo.fleet import EmulatedNode, LocalFleet, free_port
+from demo.fleet import EmulatedNode, LocalFleet
+from demo.ports import free_port
 from edgesplit_controller.broker.embedded_broker import EmbeddedBroker
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.importing.importer import import_model

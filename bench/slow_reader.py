@@ -31,7 +31,8 @@ import edgesplit
 from bench.live_plans import PlanPusher
 from bench.overhead import three_layers
 from bench.random_plans import placed_plan, placement_problem, random_inputs
-from demo.fleet import EmulatedNode, LocalFleet, free_port
+from demo.fleet import EmulatedNode, LocalFleet
+from demo.ports import free_port
 from edgesplit.client.asynchronous import AsyncClient
 from edgesplit.errors import EdgesplitError
 from edgesplit_controller.broker.embedded_broker import EmbeddedBroker

@@ -25,7 +25,8 @@ from rich.table import Table
 from bench import zoo
 from bench.live_plans import PlanPusher
 from bench.random_plans import NODES, random_inputs, random_plan, relative_difference, run_in_process
-from demo.fleet import EmulatedNode, LocalFleet, free_port
+from demo.fleet import EmulatedNode, LocalFleet
+from demo.ports import free_port
 from edgesplit.client.asynchronous import AsyncClient
 from edgesplit_controller.broker.embedded_broker import EmbeddedBroker
 from edgesplit_controller.graph.blobs import BlobStore

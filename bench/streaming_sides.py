@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from demo.fleet import free_port
+from demo.ports import free_port
 from edgesplit.wire.frames import encode_frame, pack_tensor, pack_tensors, unpack_tensors
 from edgesplit.wire.headers import ExecutionKey, TensorHead, Tensors
 from edgesplit.wire.tensors import Array, as_bytes

@@ -19,8 +19,9 @@ from typing import Any, Literal
 
 from bench.callers import Callers
 from bench.scene import Subject, subject
-from demo.fleet import CommandFailed, EmulatedLink, EmulatedNode, LocalFleet, free_port
+from demo.fleet import CommandFailed, EmulatedLink, EmulatedNode, LocalFleet
 from demo.fleet import Place as FleetPlace
+from demo.ports import free_port
 from lab.testbed import namespaces
 from lab.testbed.requirements import only_one, program, unavailable
 

@@ -30,7 +30,8 @@ from bench.pings import Pings
 from bench.planned_shapes import FIRST_EPOCHS, PlannedShape, ServedShapes, planned_shapes
 from bench.random_plans import NODES
 from bench.scene import SHIPPED_MODEL, Subject, agents, broker, memory, most_memory, open_images, subject
-from demo.fleet import LocalFleet, free_port
+from demo.fleet import LocalFleet
+from demo.ports import free_port
 
 __all__ = ["Run", "main"]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,9 +18,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from demo.ports import free_port
 from edgesplit.wire.address import is_loopback
 
-__all__ = ["CommandFailed", "EmulatedLink", "EmulatedNode", "LocalFleet", "Place", "free_port"]
+__all__ = ["CommandFailed", "EmulatedLink", "EmulatedNode", "LocalFleet", "Place"]
 
 PROGRAMS = {
     "splitctl": "edgesplit_controller.cli.entry",
@@ -95,13 +95,6 @@ class Place:
     def security(self) -> str:
         """Section `[security]` of a process there: networks of a testbed are its own, and nobody else is on them."""
         return "" if is_loopback(self.host) else "[security]\ninsecure_network = true\n"
-
-
-def free_port() -> int:
-    """A TCP port on loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class LocalFleet:

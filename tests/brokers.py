@@ -19,7 +19,7 @@ import paho.mqtt.publish
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from demo.fleet import free_port
+from demo.ports import free_port
 
 __all__ = ["Stranger", "find_mosquitto", "publish_bytes", "running_mosquitto", "start_mosquitto"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from demo.fleet import free_port
+from demo.ports import free_port
 from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.daemon.advertised_address import Network
 from edgesplit.daemon.configuration_sections import BrokerSection

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from demo.fleet import free_port
+from demo.ports import free_port
 from edgesplit_controller.broker.embedded_broker import EmbeddedBroker
 from edgesplit_controller.cli.entry import main
 from tests.cli.fakes import FakeController

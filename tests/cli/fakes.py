@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 from aiohttp import web
 
-from demo.fleet import free_port
+from demo.ports import free_port
 from edgesplit.control.event_messages import EVENT, Event
 from edgesplit.control.registration_messages import CONTROLLER_STATUS, ControllerStatus
 from edgesplit.errors import EdgesplitError

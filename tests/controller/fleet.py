@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from bench.fake_agent import FakeAgent
-from demo.fleet import free_port
+from demo.ports import free_port
 from edgesplit.control.event_kinds import EventSelection
 from edgesplit.control.event_messages import Event
 from edgesplit.control.plan_messages import DEPLOYMENT, Deployment

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.fleet import free_port
+from demo.ports import free_port
 from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.errors import InvalidConfiguration
 from edgesplit.mqtt.broker_address import BrokerAddress

@@ -11,7 +11,7 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from demo.fleet import free_port
+from demo.ports import free_port
 from edgesplit.errors import BrokerUnreachable, InvalidConfiguration
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.paho_client import KEEP_ALIVE_S

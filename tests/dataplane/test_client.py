@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import edgesplit
-from demo.fleet import free_port
+from demo.ports import free_port
 from edgesplit.client.asynchronous import AsyncClient
 from edgesplit.errors import (
     InvalidConfiguration,

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from paho.mqtt.enums import CallbackAPIVersion
 
 import edgesplit
-from demo.fleet import free_port
+from demo.ports import free_port
 from edgesplit.control.event_messages import EVENT
 from edgesplit.control.plan_messages import DEPLOYMENT, DESIRED, OBSERVED
 from edgesplit.control.profile_messages import MODEL_OFFER

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from demo.fleet import free_port
+from demo.ports import free_port
 from edgesplit.control.event_messages import EVENT
 from edgesplit.control.plan_messages import DEPLOYMENT, DESIRED, Deployment, Desired
 from edgesplit.control.profile_messages import MODEL_OFFER, PROFILE_REQUEST, ProfileRequest

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import trustme
 
-from demo.fleet import free_port
+from demo.ports import free_port
 from edgesplit.errors import BrokerUnreachable, InvalidConfiguration
 from edgesplit.mqtt.broker_address import NO_FILES, BrokerAddress, TlsFiles
 from edgesplit.mqtt.bus import MessageBus

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from demo.fleet import free_port
+from demo.ports import free_port
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.topic import Topic
 from tests.brokers import start_mosquitto

@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from demo.fleet import EmulatedNode, LocalFleet, free_port
+from demo.fleet import EmulatedNode, LocalFleet
+from demo.ports import free_port
 from tests.brokers import running_mosquitto, start_mosquitto
 from tests.waiting import blocking_until
 

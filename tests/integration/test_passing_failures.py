@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from demo.fleet import free_port
+from demo.ports import free_port
 from edgesplit.daemon.configuration_sections import BrokerSection
 from edgesplit.operations.event_operations import ListEvents
 from edgesplit.operations.fleet_operations import ListNodes

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from demo.fleet import free_port
+from demo.ports import free_port
 from edgesplit.control.registration_messages import NODE_STATUS, NodeStatus
 from edgesplit.errors import NotTrusted
 from edgesplit.mqtt.topic import ROOT

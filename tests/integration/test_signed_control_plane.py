@@ -123,6 +123,12 @@ class Secured:
         await self.client.add("tiny", convolutions(2), wait="ready")
         await self.client.ask(DeployModel(name="tiny", source="device"))
         await until(lambda: self.serving() is not None)
+        await until(lambda: all(self.stranger.heard.get(topic) for topic in self.said_of_the_model()))
+
+    @staticmethod
+    def said_of_the_model() -> tuple[str, ...]:
+        """Topics of the controller that tell of a deployed model."""
+        return MODEL_OFFER.of("tiny"), DEPLOYMENT.of("tiny"), DESIRED.of("device", "tiny")
 
     def serving(self) -> int | None:
         """The epoch that this run of the agent says it serves."""
@@ -214,9 +220,12 @@ async def test_whoever_writes_to_the_broker_does_not_steer_the_agent(running: Se
         # The controller puts its topics right meanwhile, which agents hear as repetitions.
         return await running.refused() == counts
 
+    # Made before anything is written: what a message is made from is then what the controller says, not what the
+    # stranger put there a moment ago.
+    harms = {row: harm(row, running) for row in rows}
+
     async with running.asked_all_the_while() as answered_requests:
-        for row in rows:
-            topic, message = harm(row, running)
+        for row, (topic, message) in harms.items():
             made = [*forgeries(running.fleet, "controller", topic, message, row.limit_bytes).values()]
             # All that the controller ever said there, but for what stands.
             made += {payload for heard, payload in said if heard == topic and payload} - {

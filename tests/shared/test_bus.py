@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
-from demo.fleet import free_port
+from demo.ports import free_port
 from edgesplit.errors import BrokerUnreachable, InvalidConfiguration, MalformedMessage
 from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.mqtt.bus import MessageBus

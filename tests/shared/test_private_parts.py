@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from demo.fleet import free_port
+from demo.ports import free_port
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.private_parts import TriedWith
 from edgesplit_agent.compute.lending_loop import LendingLoop

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from demo.fleet import free_port
+from demo.ports import free_port
 from edgesplit.trust.credentials import certificate_request, key_pem, new_key
 from edgesplit.trust.enrolment import JoinRequest, JoinToken
 from edgesplit.trust.enrolment_client import ControllerPlace, JoinConnection, authority_of

@@ -16,7 +16,7 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from demo.fleet import free_port
+from demo.ports import free_port
 from edgesplit.mqtt.broker_address import BrokerAddress, TlsFiles
 from edgesplit.trust.files import TrustFiles
 from edgesplit.trust.subjects import BROKER_HOST, Subject
