@@ -56,7 +56,8 @@ def told(skips: Iterable[Skip]) -> list[str]:
 
 def main(file: Path) -> None:
     """Print what several runs of pytest wrote into the file."""
-    skips = [Skip(*line.split("\t", maxsplit=1)) for line in file.read_text().splitlines()]
+    # Each process of a run tells of the tests that it collected.
+    skips = [Skip(*line.split("\t", maxsplit=1)) for line in dict.fromkeys(file.read_text().splitlines())]
     print(f"tests left out: {len(skips)}")  # noqa: T201  # the summary of make test
     for line in told(skips):
         print(f"  {line}")  # noqa: T201

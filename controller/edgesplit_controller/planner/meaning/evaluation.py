@@ -28,7 +28,7 @@ from edgesplit_controller.planner.meaning.sums import busiest, periods
 from edgesplit_controller.planner.meaning.timeline import simulate
 from edgesplit_controller.planner.meaning.tolerance import LEXICOGRAPHIC, keeps, told
 
-__all__ = ["end_of_timeline", "energy_per_node", "evaluate", "noise_of", "score"]
+__all__ = ["broken_constraints", "end_of_timeline", "energy_per_node", "evaluate", "noise_of", "score"]
 
 _MANY_GROUPS = 150
 """Above this, groups are not merged further: only an arbitrary assignment has so many."""
@@ -40,12 +40,14 @@ Run = tuple[float, tuple[Component, ...], tuple[TimelineEntry, ...]]
 """End of the timeline [s], components, entries."""
 
 
-def evaluate(problem: Problem, assignment: Assignment) -> Evaluation:
+def evaluate(problem: Problem, assignment: Assignment, *, shown: bool = True) -> Evaluation:
     """Recompute every cost and check every constraint of an assignment.
 
     Args:
         problem: A valid problem.
         assignment: A node for every operator.
+        shown: Whether anybody looks at the timeline. Where nobody does and it decides nothing (`sum`), it is the first list
+            schedule's: looking for a better order takes longer than everything else here.
 
     Returns:
         The costs; when a transfer has no link the timeline is empty and the latencies are infinite.
@@ -57,7 +59,7 @@ def evaluate(problem: Problem, assignment: Assignment) -> Evaluation:
     costs = exact_costs(problem, assignment)
     limits, device_j = problem.constraints, costs.energy_j(problem.source)
     latency_s = float("inf") if costs.latency_s is None else float(costs.latency_s)
-    timeline_s, components, timeline = _run(problem, assignment, possible=costs.latency_s is not None)
+    timeline_s, components, timeline = _run(problem, assignment, possible=costs.latency_s is not None, shown=shown)
     critical = problem.objective.latency_model == "critical-path"
     rate_hz, bottleneck = _sustained(problem, costs) if costs.latency_s is not None else (None, None)
     return Evaluation(
@@ -73,6 +75,16 @@ def evaluate(problem: Problem, assignment: Assignment) -> Evaluation:
         rate_hz=rate_hz,
         bottleneck=bottleneck,
     )
+
+
+def broken_constraints(problem: Problem, assignment: Assignment) -> tuple[str, ...]:
+    """One sentence per constraint that an assignment breaks, as `evaluate` says it.
+
+    Raises:
+        InvalidInput: As `evaluate`.
+    """
+    _check_names(problem, assignment)
+    return exact_costs(problem, assignment).violations
 
 
 def _sustained(problem: Problem, costs: ExactCosts) -> tuple[float | None, str | None]:
@@ -151,7 +163,7 @@ def _check_names(problem: Problem, assignment: Assignment) -> None:
             raise InvalidInput(f"The tensor {tensor_name!r} has no codec {codec_name!r}; choose one it offers.")
 
 
-def _run(problem: Problem, assignment: Assignment, *, possible: bool) -> Run:
+def _run(problem: Problem, assignment: Assignment, *, possible: bool, shown: bool) -> Run:
     """Components and their timeline: fewest components under `sum`, shortest timeline under `critical-path`."""
     node_of, graph = assignment.node_of, graph_of(problem)
     levels = level_groupings(graph, node_of)
@@ -161,7 +173,8 @@ def _run(problem: Problem, assignment: Assignment, *, possible: bool) -> Run:
     if problem.objective.latency_model == "sum":
         fewest = min(len(grouping) for grouping in groupings)
         distinct = dict.fromkeys(grouping for grouping in groupings if len(grouping) == fewest)
-        return min((_simulated(problem, assignment, grouping) for grouping in distinct), key=lambda run: run[0])
+        runs = (_simulated(problem, assignment, grouping, searched=shown) for grouping in distinct)
+        return min(runs, key=lambda run: run[0])
     grouping, run = _shortest(problem, assignment, graph, groupings)
     return _coarsened(problem, assignment, graph, grouping, run)
 
@@ -194,9 +207,11 @@ def _shortest(
     return min(runs.items(), key=lambda found: (found[1][0], len(found[1][1])))
 
 
-def _simulated(problem: Problem, assignment: Assignment, grouping: Grouping, within_s: float = math.inf) -> Run:
+def _simulated(
+    problem: Problem, assignment: Assignment, grouping: Grouping, within_s: float = math.inf, *, searched: bool = True
+) -> Run:
     components = as_components(problem, assignment.node_of, grouping)
-    end_s, entries = simulate(problem, assignment, grouping, components, within_s)
+    end_s, entries = simulate(problem, assignment, grouping, components, within_s, searched=searched)
     return end_s, components, entries
 
 

@@ -63,6 +63,8 @@ def simulate(
     groups: Grouping,
     components: Sequence[Component],
     within_s: float = math.inf,
+    *,
+    searched: bool = True,
 ) -> tuple[float, tuple[TimelineEntry, ...]]:
     """Schedule a plan as early as its best order allows.
 
@@ -72,6 +74,7 @@ def simulate(
         groups: The grouping of its operators, in an order in which they may run.
         components: `as_components` of these groups.
         within_s: A later end is of no interest: where there are many things, little is tried to find whether there is an earlier one. [s]
+        searched: Whether an order better than the first list schedule's is looked for where there are many things.
 
     Returns:
         The end of the last thing [s], and the entries ordered by start; nothing starts before the request was taken in. The result is needed at the source,
@@ -79,7 +82,7 @@ def simulate(
     """
     items = _items(problem, assignment, groups, components)
     _set_tails(items)
-    starts = _best_starts(items, problem.handling_s, within_s)
+    starts = _best_starts(items, problem.handling_s, within_s, searched=searched)
     entries = [_entry(item, start) for item, start in zip(items, starts, strict=True) if item.kind != "role"]
     entries.sort(key=lambda entry: (entry.start_s, entry.end_s))
     end_s = max((s + i.duration_s + i.lag_s for i, s in zip(items, starts, strict=True)), default=problem.handling_s)
@@ -193,8 +196,10 @@ class _State:
     scheduled: int = 0
 
 
-def _best_starts(items: Sequence[_Item], begin_s: float, within_s: float) -> list[float]:
+def _best_starts(items: Sequence[_Item], begin_s: float, within_s: float, *, searched: bool) -> list[float]:
     """Depth-first search over active schedules, most urgent first; the first leaf is a list schedule."""
+    if len(items) > MANY and not searched:
+        return _starts_by_priorities(items, begin_s, 0, math.inf)
     if len(items) > MANY and within_s < math.inf:
         return _starts_by_priorities(items, begin_s, FEW_TRIALS, within_s)
     root = _State([-1.0] * len(items), [begin_s] * len(items), [len(i.before) for i in items], {})

@@ -15,7 +15,7 @@ from edgesplit.planning.problem import Problem
 from edgesplit_controller.planner.bounds.presolve import Pool
 from edgesplit_controller.planner.cpsat.minimisation import Judge
 from edgesplit_controller.planner.meaning.costs import Costs
-from edgesplit_controller.planner.meaning.evaluation import end_of_timeline, evaluate
+from edgesplit_controller.planner.meaning.evaluation import broken_constraints, end_of_timeline
 from edgesplit_controller.planner.meaning.feasibility import Feasibility
 from edgesplit_controller.planner.meaning.indexed_plan import Plan, measured, plan_of, to_assignment
 from edgesplit_controller.planner.meaning.measures import LATENCY, SumLimit, WeightedSum
@@ -75,12 +75,11 @@ class KnownPlans:
 
     def offer(self, plan: Plan) -> None:
         """Keep an assignment as a start, if it is a plan."""
-        if self._costs.allows(plan.node):
-            evaluation = evaluate(self._problem, to_assignment(plan, self._costs))
-            if not evaluation.violations:
-                self.keep(plan, evaluation.latency_s)
+        possible = self._costs.allows(plan.node)
+        if possible and not broken_constraints(self._problem, to_assignment(plan, self._costs)):
+            self.keep(plan)
 
-    def keep(self, plan: Plan, latency_s: float | None = None) -> Plan | None:
+    def keep(self, plan: Plan) -> Plan | None:
         """Keep a plan, its latency that of the problem's own model; None if it breaks a limit of the problem."""
         known = next((known for known in self.plans if known == plan), None)
         if known is not None:
@@ -88,9 +87,7 @@ class KnownPlans:
         if self._feasibility.broken(plan):
             return None
         if self._critical:
-            if latency_s is None:
-                latency_s = end_of_timeline(self._problem, to_assignment(plan, self._costs))
-            plan = plan.lasting(latency_s)
+            plan = plan.lasting(end_of_timeline(self._problem, to_assignment(plan, self._costs)))
         self.plans.append(plan)
         return plan
 

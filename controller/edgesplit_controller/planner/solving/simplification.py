@@ -95,7 +95,7 @@ def simplified(
     found = search.run()
     if found is None:
         return None
-    return found.assignment, found.evaluation, _concession(problem, search, best, found, tolerance)
+    return found.assignment, evaluate(problem, found.assignment), _concession(problem, search, best, found, tolerance)
 
 
 class _Simplifying:
@@ -301,7 +301,7 @@ class _Simplifying:
 
     def _rated(self, plan: Plan) -> _Rated | None:
         assignment = to_assignment(plan, self._costs)
-        evaluation = evaluate(self._problem, assignment)
+        evaluation = evaluate(self._problem, assignment, shown=False)
         value = self.value(evaluation)
         self._judged += 1
         kept = all(figure <= most for figure, most in zip(self._weighed(evaluation), self._most, strict=True))
