@@ -70,6 +70,9 @@ def _faults(world: World, controller: SimulatedController) -> Iterator[str]:
         source = world.nodes[deployment.source].running
         if told_source is None or source is None or told_source.advertise != source.address:
             yield f"the source of {model} is told as {told_source}"
+        for name, node in world.nodes.items():
+            if node.running is not None and node.running.machine.flow.deployments.get(model) != told_source:
+                yield f"{name} has not heard who the source of {model} is"
 
 
 def _unfinished(model: str, deployment: DeploymentState) -> Iterator[str]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from random import Random
 
 from tests.histories.simulation.simulated_agent import SimulatedNode
+from tests.histories.simulation.simulated_broker import Memory
 from tests.histories.simulation.simulated_controller import CONTROLLER
 from tests.histories.world import World
 
@@ -100,13 +101,14 @@ def _artifacts_return(world: World) -> None:
 def broker_crashes(world: World, chance: Random) -> None:
     """The broker is killed, and remembers all, nothing, or what it last saved."""
     world.broker.stop()
-    memory = chance.choice(("kept", "lost", "old"))
+    memories: tuple[Memory, ...] = ("kept", "lost", "old")
+    memory = chance.choice(memories)
     world.at(chance.choice((0.1, 3.0, 20.0)) * chance.uniform(0.5, 1.5), _broker_returns, world, memory)
 
 
-def _broker_returns(world: World, memory: str) -> None:
+def _broker_returns(world: World, memory: Memory) -> None:
     if not world.broker.running:
-        world.broker.start(memory)  # type: ignore[arg-type]  drawn from these
+        world.broker.start(memory)
 
 
 def broker_saves(world: World, _chance: Random) -> None:

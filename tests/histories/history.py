@@ -111,7 +111,16 @@ def _begin(world: World) -> None:
     chance = world.chance
     world.at(0.0, power_up, world)
     for model in world.models:
-        world.at(chance.uniform(0.5, 8.0), world.deploy, model, chance.choice(sorted(world.nodes)))
+        source = chance.choice(sorted(world.nodes))
+        world.at(chance.uniform(0.5, 8.0), world.deploy, model, source)
+        world.at(chance.uniform(10.0, 14.0), _deploy_again, world, model, source)
+
+
+def _deploy_again(world: World, model: str, source: str) -> None:
+    """Repeat a command that came before its source was known."""
+    controller = world.controller
+    if controller is not None and model not in controller.rollouts.state.deployments:
+        world.deploy(model, source)
 
 
 def _disturb(world: World) -> None:

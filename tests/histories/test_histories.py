@@ -58,7 +58,8 @@ def reused_epoch() -> AbstractContextManager[object]:
         deployment = self.state.deployments.get(model)
         held = [self._given_out.get(model, 0)]
         if deployment is not None:
-            held += [epoch.number for epoch in (*deployment.rollout.epochs, *deployment.rollout.fallbacks)]
+            held += [epoch.number for epoch in deployment.rollout.epochs]
+            held += [fallback.number for fallback in deployment.rollout.fallbacks]
             held += [local.epoch for local in deployment.local_fallbacks]
         return max(held)
 
@@ -71,7 +72,7 @@ def forgotten_message() -> AbstractContextManager[object]:
 
     def forgetting(self: RetainedState) -> None:
         disconnected(self)
-        last = next(reversed(self.payloads), None)
+        last = next(reversed(list(self.payloads)), None)
         if last is not None:
             self.forget(last)
 

@@ -13,7 +13,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Coroutine
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from edgesplit.errors import EdgesplitError
 
@@ -24,8 +24,8 @@ THREAD_S = (0.0005, 0.03)
 """What work in another thread takes, least and most. [s]"""
 CALLBACK_S = 1e-6
 """What each callback takes: a clock that stood still while something runs would be none. [s]"""
-LAST_ROUNDS = 10_000
-"""Callbacks that tasks of a crashed program get to end in; they can reach nothing any more."""
+LAST_ROUNDS = 100
+"""Turns that tasks of a crashed program get to end in; they can reach nothing any more."""
 
 _program: contextvars.ContextVar[SimulatedProgram] = contextvars.ContextVar("program")
 
@@ -133,15 +133,17 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """End its tasks now, in an order of their own, not whenever memory happens to be collected."""
         program.ready.clear()
         program.ending = True
-        for task in tuple(program.tasks):
-            task.cancel()
-        # Tasks are stepped outside of any other: this runs as a plain callback.
         for _ in range(LAST_ROUNDS):
+            # Again, for what ends may begin something else.
+            for task in tuple(program.tasks):
+                task.cancel()
             if not program.ready:
                 break
-            handle = program.ready.popleft()
-            if not handle.cancelled():
-                handle._run()
+            # Tasks are stepped outside of any other: this runs as a plain callback.
+            for _ in range(len(program.ready)):
+                handle = program.ready.popleft()
+                if not handle.cancelled():
+                    handle._run()
         program.ending = False
         program.ready.clear()
         program.tasks.clear()
@@ -179,21 +181,21 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def time(self) -> float:
         return self._now_s
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]  as all of asyncio's own loops
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
         self._enqueue(handle)
         return handle
 
-    call_soon_threadsafe = call_soon
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         return self.call_at(self._now_s + max(delay, 0.0), callback, *args, context=context)
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         handle = asyncio.TimerHandle(when, callback, args, self, context)
@@ -207,7 +209,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
 
-    def create_task(
+    def create_task(  # type: ignore[override]
         self,
         coro: Coroutine[Any, Any, T],
         *,
@@ -216,6 +218,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         **_more: object,
     ) -> asyncio.Task[T]:
         program = (contextvars.copy_context() if context is None else context).get(_program, self.world)
+        if not (program.alive or program.ending):
+            coro.close()  # what is left of a program that is gone begins nothing
+            return cast(asyncio.Task[T], self.create_future())
         task = asyncio.Task(coro, loop=self, name=str(name or "task"), context=context)
         program.tasks[task] = None
 
