@@ -157,6 +157,31 @@ def rival_appears(world: World, chance: Random) -> None:
     world.at(chance.uniform(2.0, 30.0), rival.crash_gone)
 
 
+def rival_appears_as_the_broker_forgets(world: World, chance: Random) -> None:
+    """The same, while the broker is started again and knows no registration: both may come to hold the name."""
+    rival_appears(world, chance)
+    world.at(chance.uniform(0.0, 1.0), world.broker.stop)
+    world.at(chance.uniform(1.0, 2.0), _broker_returns, world, "lost")
+
+
+def source_dies_in_activation(world: World, chance: Random) -> None:
+    """A model is moved, and its new source dies, or is cut off, as it is to begin serving."""
+    model, node = chance.choice(sorted(world.models)), _node(world, chance)
+    world.deploy(model, node.name)
+    before = world.epochs_of(node.name, model)
+    power = chance.random() < 0.5
+
+    def look(left: int) -> None:
+        known = world.epochs_of(node.name, model)
+        if known is not None and known is not before and any(held.state == "prepared" for held in known.held.values()):
+            node.crash(power=power)
+            world.at(chance.uniform(2.0, 40.0), node.start)
+        elif left:
+            world.at(0.05, look, left - 1)
+
+    look(100)
+
+
 def command_deploys(world: World, chance: Random) -> None:
     """Somebody deploys a model, perhaps at another source."""
     world.deploy(chance.choice(sorted(world.models)), chance.choice(sorted(world.nodes)))
@@ -191,7 +216,9 @@ FAULTS: tuple[tuple[Fault, float], ...] = (
     (peers_are_cut_off, 3.0),
     (peers_reset, 1.5),
     (clock_steps, 1.0),
-    (rival_appears, 0.7),
+    (rival_appears, 1.0),
+    (rival_appears_as_the_broker_forgets, 0.5),
+    (source_dies_in_activation, 0.7),
     (command_deploys, 2.0),
     (command_undeploys, 1.0),
     (command_removes_node, 0.5),

@@ -30,6 +30,7 @@ Course = Literal["faults", "power"]
 
 HEALED_WITHIN_S = 300.0
 LAST_REQUESTS_S = 22.0
+UP_WITHIN_S = 40.0
 
 
 @dataclass(frozen=True)
@@ -123,13 +124,22 @@ def _deploy_again(world: World, model: str, source: str) -> None:
         world.deploy(model, source)
 
 
+def _until_serving(world: World) -> None:
+    """Let the fleet come up."""
+    while world.now_s < UP_WITHIN_S and not all(
+        known is not None and known.current is not None for known in (world.source_of(model) for model in world.models)
+    ):
+        world.run(1.0)
+
+
 def _disturb(world: World) -> None:
     """Have things go wrong, in bursts and one by one, while clients ask."""
     chance = world.chance
-    length_s = chance.uniform(15.0, 60.0)
-    begins_s = chance.choice((0.0, 8.0, 15.0))
+    if chance.random() < 0.8:
+        _until_serving(world)
+    length_s = chance.uniform(8.0, 45.0)
     for _ in range(chance.randint(1, 14)):
-        at_s = begins_s + chance.random() * (length_s - begins_s)
+        at_s = chance.random() * length_s
         world.at(at_s, draw_fault, world)
         if chance.random() < 0.3:
             world.at(at_s + chance.random() * 0.5, draw_fault, world)
@@ -140,7 +150,7 @@ def _disturb(world: World) -> None:
 def _lose_power(world: World) -> None:
     """Let the fleet serve, take its power away, give it back in any order, and have some of it fail on the way."""
     chance = world.chance
-    world.run(25.0)
+    _until_serving(world)
 
     def dark() -> None:
         world.broker.save()
@@ -163,7 +173,7 @@ def _ask_within(world: World, length_s: float) -> None:
     for _ in range(int(length_s * chance.choice((0.3, 1.0)))):
         at_s = chance.random() * length_s
         model, node = chance.choice(sorted(world.models)), chance.choice(sorted(world.nodes))
-        for _ in range(chance.choice((1, 1, 1, 4))):
+        for _ in range(chance.choice((1, 1, 1, 6))):
             world.at(at_s, world.ask, model, "" if chance.random() < 0.7 else node)
 
 

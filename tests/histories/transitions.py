@@ -69,7 +69,6 @@ ANSWERS = ("CompleteRequest", "ForwardRequest", "SendAbort", "not-deployed", "pe
 ROLLOUTS = (
     "nothing -> preparing",
     "serving -> serving and preparing",
-    "preparing -> serving (prepared, activated)",
     "preparing -> activating (prepared)",
     "preparing -> nothing (abandoned)",
     "activating -> serving (activated)",

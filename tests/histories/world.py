@@ -16,6 +16,7 @@ import msgspec
 from edgesplit.control.plan_messages import DESIRED, Desired, EpochSpec
 from edgesplit.errors import EdgesplitError
 from edgesplit_agent.serving.machine.agent_machine import AgentMachine
+from edgesplit_agent.serving.machine.epochs import ModelEpochs
 from edgesplit_agent.serving.machine.events import Answer
 from tests.histories.simulation.simulated_agent import SimulatedNode
 from tests.histories.simulation.simulated_broker import SimulatedBroker
@@ -200,7 +201,8 @@ class World:
 
     def ask(self, model: str, node: str = "") -> AskedRequest | None:
         """A client asks a node, the model's source without one; None where no agent is there to be asked."""
-        node = node or self._source(model)
+        source = self.source_of(model)
+        node = node or (next(iter(self.nodes)) if source is None else source.node)
         agent = self.nodes[node].running
         if agent is None or agent.ending:
             return None
@@ -226,13 +228,18 @@ class World:
         agent.program.run(lambda: agent.engine.ask(model, question(request.number), request.deadline_s, answer))
         return request
 
-    def _source(self, model: str) -> str:
-        """Who calls itself the source of a model; else the first node."""
-        for name, node in self.nodes.items():
-            known = None if node.running is None else node.running.machine.models.get(model)
+    def epochs_of(self, node: str, model: str) -> ModelEpochs | None:
+        """What a node's agent holds of a model; None for nothing."""
+        agent = self.nodes[node].running
+        return None if agent is None else agent.machine.models.get(model)
+
+    def source_of(self, model: str) -> ModelEpochs | None:
+        """The epochs of a model at the node that calls itself its source."""
+        for node in self.nodes:
+            known = self.epochs_of(node, model)
             if known is not None and known.is_source:
-                return name
-        return next(iter(self.nodes))
+                return known
+        return None
 
     def run(self, seconds: float) -> None:
         """Let time pass. [s]"""

@@ -284,7 +284,7 @@ class Rollouts:
             self._commit(model, deployment, rollout, notices)
         except StoreUnwritable as error:
             held.write_again_s = self._clock() + WRITE_AGAIN_S
-            if overdue and rollout.upcoming is None:
+            if overdue and rollout.upcoming is None and deployment.rollout.upcoming is not None:
                 _end(held, _unwritten(model, notices, error))
             return
         for notice in notices:
