@@ -29,6 +29,8 @@ __all__ = ["AskedRequest", "World"]
 
 DESIRED_PREFIX, DESIRED_PART = "edgesplit/1/nodes/", "/desired/"
 DEADLINE_S = 15.0
+FEW = 6
+"""Requests under way, of which every one is answered in time."""
 
 
 @dataclass
@@ -38,8 +40,8 @@ class AskedRequest:
     Attributes:
         number: What it asks, and so what its answer is.
         program: The agent that took it.
-        sure: Nothing but its end keeps that agent from answering: it is the model's source, and can compute all of it by itself.
-        undeployed: Commands that ended serving its model, up to then.
+        sure: Nothing but its end keeps that agent from answering: it is the model's source, and can compute all of it by itself,
+            both when it was asked and when it answered.
         answers: Its answers, and when they came. [s]
     """
 
@@ -50,7 +52,6 @@ class AskedRequest:
     deadline_s: float
     program: SimulatedProgram
     sure: bool
-    undeployed: int
     answers: list[tuple[float, Answer]] = field(default_factory=list[tuple[float, Answer]])
 
 
@@ -87,7 +88,6 @@ class World:
         self.rivals: list[SimulatedNode] = []
         self.requests: list[AskedRequest] = []
         self.expected: dict[str, bool | None] = dict.fromkeys(self.models, False)
-        self.undeployed: dict[str, int] = dict.fromkeys(self.models, 0)
         self.violations: list[str] = []
         self.answered_commands = 0
         self._works: dict[tuple[str, int, str], EpochSpec] = {}
@@ -162,7 +162,6 @@ class World:
 
     def undeploy(self, model: str) -> None:
         """`splitctl undeploy`."""
-        self.undeployed[model] += 1
         self._command(model, False, lambda controller: controller.deployer.undeploy(model))
 
     def remove_node(self, name: str) -> None:
@@ -206,7 +205,11 @@ class World:
         agent = self.nodes[node].running
         if agent is None or agent.ending:
             return None
-        known = agent.machine.models.get(model)
+
+        def sure() -> bool:
+            known = agent.machine.models.get(model)
+            return known is not None and known.is_source and known.fallback is not None and not agent.ending
+
         request = AskedRequest(
             number=len(self.requests) + 1,
             model=model,
@@ -214,14 +217,12 @@ class World:
             at_s=self.now_s,
             deadline_s=DEADLINE_S,
             program=agent.program,
-            sure=known is not None and known.is_source and known.fallback is not None,
-            undeployed=self.undeployed[model],
+            sure=sure() and len(agent.machine.flow.requests) < FEW,
         )
         self.requests.append(request)
 
         def answer(found: Answer) -> None:
-            if agent.ending:
-                request.sure = False
+            request.sure = request.sure and sure()
             if request.program.alive:
                 request.answers.append((self.now_s, found))
 

@@ -57,7 +57,7 @@ STEP_LOOK_S = 1.0
 PREPARING_S = (0.02, 2.0)
 FETCHING_S = (0.02, 1.5)
 PROFILING_S = (0.1, 3.0)
-COMPUTING_S = (0.001, 0.05, 0.25)
+COMPUTING_S = (0.001, 0.05, 0.15)
 
 
 class _Nobody:

@@ -131,7 +131,6 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def _bury(self, program: SimulatedProgram) -> None:
         """End its tasks now, in an order of their own, not whenever memory happens to be collected."""
-        program.ready.clear()
         program.ending = True
         for _ in range(LAST_ROUNDS):
             # Again, for what ends may begin something else.
@@ -155,8 +154,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             self._ready[place] = self._ready[-1]
             self._ready.pop()
             for _ in range(len(program.ready)):
-                if not program.alive or not program.ready:
-                    program.ready.clear()
+                if not program.alive:
                     break
                 handle = program.ready.popleft()
                 if not handle.cancelled():
