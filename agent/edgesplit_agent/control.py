@@ -11,7 +11,7 @@ import asyncio
 import secrets
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -45,6 +45,7 @@ from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.name_claim import Registered
 from edgesplit.mqtt.packet_limit import Oversize
+from edgesplit.mqtt.paho_client import ClientMaker, PahoClient
 from edgesplit.mqtt.signed.message_security import MessageSecurity
 from edgesplit.mqtt.signed.refusals import Refusal, Refusals
 from edgesplit.mqtt.topic import Topic
@@ -109,6 +110,8 @@ class ControlPlane:
         status: This node's registration.
         handler: Told of what arrives.
         security: Whose decisions count, in a fleet with an authority.
+        client: Makes the connection to the broker.
+        wall_clock: Of this machine. [s since the epoch]
     """
 
     def __init__(
@@ -117,6 +120,9 @@ class ControlPlane:
         status: NodeStatus,
         handler: ControlHandler,
         security: MessageSecurity | None = None,
+        *,
+        client: ClientMaker = PahoClient,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.status = status
         self._security = security
@@ -132,6 +138,7 @@ class ControlPlane:
         self._deployments: dict[str, Deployment] = {}
         self._own_topics: set[tuple[Topic[Any], str]] = set()
         self._unreadable = Refusals()
+        self._wall_clock = wall_clock
         self._closing = False
         self._registered = asyncio.Event()
         self._log = structlog.get_logger(part="control")
@@ -152,6 +159,7 @@ class ControlPlane:
             on_refused=handler.on_name_taken,
             on_rival=self._on_rival,
             on_oversize=self._on_oversize,
+            client=client,
         )
 
     def start(self) -> None:
@@ -260,7 +268,7 @@ class ControlPlane:
         """Tell what happened."""
         node = self.status.node
         event = Event(
-            at_unix_s=time.time(),
+            at_unix_s=self._wall_clock(),
             origin=node,
             kind=kind,
             text=text,

@@ -141,6 +141,7 @@ class Deployer:
         """What the broker retained has arrived; while patient, nodes that are unknown yet may still come."""
         self._rollouts.settled, self._rollouts.patient = True, patient
         self.fleet_changed()
+        self._rollouts.withdraw_left_overs()
         for name in tuple(self.deployments) if not patient else ():
             self._fallbacks.refresh(name)  # who is there, and what is configured, may differ from before the restart
 

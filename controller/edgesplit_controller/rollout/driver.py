@@ -146,6 +146,22 @@ class Rollouts:
             held.observed[node] = observed
         held.moved.set()
         self.step(model)
+        self._withdraw_again(node, model, observed)
+
+    def withdraw_left_overs(self) -> None:
+        """Have nodes let go of what they hold and should not: they were away when that was said."""
+        for model, held in tuple(self._models.items()):
+            for node, observed in tuple(held.observed.items()):
+                self._withdraw_again(node, model, observed)
+
+    def _withdraw_again(self, node: str, model: str, observed: Observed | None) -> None:
+        """Say again that nothing of a model should be held, to a node that holds something.
+
+        A broker repeats what it keeps to whoever connects again, and not that it keeps something no more.
+        """
+        if observed is None or not self.settled or all(state.state == "draining" for state in observed.epochs):
+            return
+        self._publisher.withdraw_again(node, model)
 
     def forget_node(self, node: str) -> None:
         """A node is gone for good."""
@@ -268,7 +284,7 @@ class Rollouts:
             self._commit(model, deployment, rollout, notices)
         except StoreUnwritable as error:
             held.write_again_s = self._clock() + WRITE_AGAIN_S
-            if overdue and rollout.upcoming is None:
+            if overdue and rollout.upcoming is None and deployment.rollout.upcoming is not None:
                 _end(held, _unwritten(model, notices, error))
             return
         for notice in notices:

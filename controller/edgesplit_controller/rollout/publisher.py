@@ -104,6 +104,12 @@ class StatePublisher:
             self._outbox.clear_desired(node, model)
         self._models.pop(model)
 
+    def withdraw_again(self, node: str, model: str) -> None:
+        """Tell a node once more that it should hold nothing of a model, unless it should."""
+        told = self._models.get(model)
+        if told is None or node not in told.desired:
+            self._outbox.clear_desired(node, model)
+
     def _desired(self, model: str, deployment: DeploymentState) -> dict[str, Desired]:
         def shadowing(epoch: int) -> Shadowing | None:
             plan = deployment.plans.get(epoch)

@@ -19,10 +19,10 @@ import msgspec
 
 from edgesplit.errors import BrokerUnreachable, MalformedMessage
 from edgesplit.mqtt.broker_address import BrokerAddress
-from edgesplit.mqtt.broker_diagnosis import DIAGNOSE_EVERY_S, DIAGNOSE_TIMEOUT_S, explain_no_connection
+from edgesplit.mqtt.broker_diagnosis import DIAGNOSE_EVERY_S, DIAGNOSE_TIMEOUT_S
 from edgesplit.mqtt.name_claim import NameClaim, Registered
 from edgesplit.mqtt.packet_limit import Oversize, PacketLimit
-from edgesplit.mqtt.paho_client import ClientEvents, PahoClient
+from edgesplit.mqtt.paho_client import BrokerClient, ClientEvents, ClientMaker, PahoClient
 from edgesplit.mqtt.retained_state import OnForeign, RetainedState
 from edgesplit.mqtt.signed.sealing import PlainSealing, Sealing
 from edgesplit.mqtt.subscriptions import Subscription, SubscriptionRound
@@ -60,6 +60,7 @@ class MessageBus:
         on_refused: Told when another program holds the name, and who.
         on_rival: Told when another program asks for the name that this one holds, once in a while.
         on_oversize: Told of a message that the broker does not take.
+        client: Makes the connection.
 
     Raises:
         InvalidConfiguration: The URL or a TLS file cannot be used.
@@ -80,6 +81,7 @@ class MessageBus:
         on_refused: Callable[[str], None] | None = None,
         on_rival: Callable[[], None] | None = None,
         on_oversize: Callable[[Oversize], None] | None = None,
+        client: ClientMaker = PahoClient,
     ) -> None:
         self.address = BrokerAddress.parse(broker) if isinstance(broker, str) else broker
         self._loop = asyncio.get_running_loop()
@@ -104,6 +106,7 @@ class MessageBus:
         self._name = None if registered is None else self._claim_of(registered)
         self._diagnosis: asyncio.Task[None] | None = None
         self._tls = self.address.tls_context() if self.address.tls else None
+        self._make_client = client
         self._client = self._new_client()
 
     def _claim_of(self, registered: Registered) -> NameClaim:
@@ -120,7 +123,7 @@ class MessageBus:
             on_deaf=self._on_deaf,
         )
 
-    def _new_client(self) -> PahoClient:
+    def _new_client(self) -> BrokerClient:
         events = ClientEvents(
             accepted=self._on_accepted,
             failed=self._find_fault,
@@ -129,7 +132,7 @@ class MessageBus:
             confirmed=self._packets.confirmed,
             message=self._dispatch,
         )
-        return PahoClient(self.address, self._tls, self._client_id, self._last_will(), events)
+        return self._make_client(self.address, self._tls, self._client_id, self._last_will(), events)
 
     def _last_will(self) -> tuple[str, bytes] | None:
         topic, message = self._will or ("", None)
@@ -358,7 +361,7 @@ class MessageBus:
             self._diagnosis = self._loop.create_task(self._diagnose(), name="why-no-broker")
 
     async def _diagnose(self) -> None:
-        sentence = await asyncio.to_thread(explain_no_connection, self.address, DIAGNOSE_TIMEOUT_S, self._elsewhere)
+        sentence = await asyncio.to_thread(self._client.explain, DIAGNOSE_TIMEOUT_S, self._elsewhere)
         if sentence and not self._accepted:
             self._say_fault(sentence)
         await asyncio.sleep(DIAGNOSE_EVERY_S if sentence else 0.0)

@@ -1,8 +1,8 @@
 """The MQTT client library (paho) and its thread.
 
-Owns: one client with its settings, and the way from paho's thread to the event loop. Its rule: callbacks run on the loop,
-and none comes once the client was ended; only paho's public interface is used. Not here: what connections and messages lead
-to (`mqtt/bus.py`).
+Owns: what the bus asks of a client, one client of paho with its settings, and the way from paho's thread to the event loop. Its
+rule: callbacks run on the loop, and none comes once the client was ended; only paho's public interface is used. Not here: what
+connections and messages lead to (`mqtt/bus.py`).
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from edgesplit.mqtt.broker_address import BrokerAddress
+from edgesplit.mqtt.broker_diagnosis import explain_no_connection
 from edgesplit.mqtt.topic import QUALITY_OF_SERVICE
 
-__all__ = ["ClientEvents", "PahoClient"]
+__all__ = ["BrokerClient", "ClientEvents", "ClientMaker", "PahoClient"]
 
 CONNECT_TIMEOUT_S = 4.0
 """Below the 5 s within which splitctl has to say that a broker is away (packets to it may just vanish)."""
@@ -50,6 +51,48 @@ class ClientEvents:
     subscribed: Callable[[int, bool], None]
     confirmed: Callable[[int], None]
     message: Callable[[str, bytes, bool], None]
+
+
+class BrokerClient(Protocol):
+    """One connection to a broker, made again whenever it ends; `PahoClient` is the one over a network."""
+
+    @property
+    def broker_host(self) -> str:
+        """The broker's numeric address on the present connection; empty without one."""
+        ...
+
+    def set_will(self, will: tuple[str, bytes] | None) -> None:
+        """Another last will, from the next connection on."""
+
+    def start(self) -> None:
+        """Begin connecting, and reconnect for ever; returns at once."""
+
+    def subscribe(self, topic_filter: str) -> int | None:
+        """Ask for topics; returns what the answer is known by, or None without a connection."""
+        ...
+
+    def unsubscribe(self, topic_filter: str) -> None:
+        """Ask for topics no more."""
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool) -> tuple[int, bool]:
+        """Send a message; returns what its confirmation is known by, and whether it is under way."""
+        ...
+
+    def explain(self, timeout_s: float, elsewhere: str) -> str:
+        """Why there is no connection, in one sentence; empty where nothing is wrong now. Blocks, for so long at most. [s]"""
+        ...
+
+    async def end(self, *, flush: str = "") -> None:
+        """Disconnect in order, after a last message on the topic `flush`; the last will is not sent."""
+
+    def abandon(self) -> None:
+        """End it with what it still holds, without waiting."""
+
+
+ClientMaker: TypeAlias = Callable[
+    [BrokerAddress, ssl.SSLContext | None, str, tuple[str, bytes] | None, ClientEvents], BrokerClient
+]
+"""Makes a client of a broker: whom to trust, client identifier, last will, and who is told what happens."""
 
 
 class PahoClient:
@@ -122,6 +165,10 @@ class PahoClient:
         """Send a message; returns what its confirmation is known by, and whether it is under way."""
         info = self._client.publish(topic, payload, qos=QUALITY_OF_SERVICE, retain=retain)
         return info.mid, info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def explain(self, timeout_s: float, elsewhere: str) -> str:
+        """See `BrokerClient`."""
+        return explain_no_connection(self._address, timeout_s, elsewhere)
 
     async def end(self, *, flush: str = "") -> None:
         """Disconnect in order; the last will is not sent.
