@@ -76,14 +76,15 @@ def found(folder: Path) -> Founded:
 
 
 @contextlib.contextmanager
-def secured_fleet(folder: Path) -> Iterator[SecuredFleet]:
-    """A fleet with its Mosquitto, running as whoever runs the test."""
+def secured_fleet(folder: Path, *, elsewhere: str = "") -> Iterator[SecuredFleet]:
+    """A fleet with its Mosquitto, running as whoever runs the test; its controller may write below `elsewhere`, too."""
     program, plugin = find_mosquitto(), find_plugin()
     if not plugin.exists():
         pytest.skip("mosquitto has no dynamic security plugin here")
     founded, port = found(folder), free_port()
     places = BrokerPlaces.in_folder(folder / "mosquitto")
-    write_broker_files(places, founded.broker, Subject("controller", FLEET), plugin=plugin, port=port)
+    controller = Subject("controller", FLEET)
+    write_broker_files(places, founded.broker, controller, plugin=plugin, port=port, elsewhere=elsewhere)
     text = places.configuration.read_text()
     places.configuration.write_text(f"user {getpass.getuser()}\n{text}")
     log = folder / "mosquitto.log"

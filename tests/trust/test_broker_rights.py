@@ -14,9 +14,11 @@ from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.topic import ROOT
 from edgesplit.topic_table import TABLE
 from edgesplit.trust.subjects import Subject
+from edgesplit_controller.trust.broker_files import BrokerPlaces, write_broker_files
 from edgesplit_controller.trust.broker_rights import BrokerUsers, commands_for, role_of
 from edgesplit_controller.trust.dynamic_security import ANSWERS, DynamicSecurity
-from tests.trust.secured_broker import Holder, SecuredFleet, secured_fleet
+from tests.trust.secured_broker import Holder, SecuredFleet, found, secured_fleet
+from tests.waiting import blocking_until
 
 CAMERA, EDGE, ANN = Subject("node", "camera"), Subject("node", "edge"), Subject("operator", "ann")
 EVERY = [
@@ -139,3 +141,29 @@ def test_a_role_with_other_rules_has_another_name() -> None:
     assert camera is not None and edge is not None
     assert camera.name.partition("#")[2] != edge.name.partition("#")[2]
     assert role_of(Subject("client", "till")) is None
+
+
+def test_the_controller_writes_below_another_programs_prefix_where_it_was_asked_to(tmp_path: Path) -> None:
+    with secured_fleet(tmp_path, elsewhere="homeassistant") as fleet:
+        controller = Holder(fleet.address(fleet.founded.controller))
+        controller.subscribe("homeassistant/#")
+        controller.publish("homeassistant2/x", "homeassistant/device/edgesplit-node-camera/config")
+        heard = "homeassistant/device/edgesplit-node-camera/config"
+        blocking_until(lambda: heard in controller.heard, "the own message")
+        assert controller.heard == [heard]
+        controller.close()
+
+
+def test_rights_that_were_asked_for_are_written_over_others(tmp_path: Path) -> None:
+    controller, plugin = Subject("controller", "shop"), Path("/usr/lib/plugin.so")
+    founded, places = found(tmp_path), BrokerPlaces.in_folder(tmp_path / "mosquitto")
+    for elsewhere, is_written in (
+        ("", True),
+        ("", False),
+        ("homeassistant", True),
+        ("homeassistant", False),
+        ("", True),
+    ):
+        written = write_broker_files(places, founded.broker, controller, plugin=plugin, elsewhere=elsewhere)
+        assert (places.users in written) == is_written
+        assert (b"homeassistant/#" in places.users.read_bytes()) == bool(elsewhere)

@@ -106,11 +106,17 @@ def mosquitto_configuration(places: BrokerPlaces, plugin: Path, *, port: int = T
 
 
 def write_broker_files(
-    places: BrokerPlaces, identity: TrustFiles, controller: Subject, *, plugin: Path, port: int = TLS_PORT
+    places: BrokerPlaces,
+    identity: TrustFiles,
+    controller: Subject,
+    *,
+    plugin: Path,
+    port: int = TLS_PORT,
+    elsewhere: str = "",
 ) -> tuple[Path, ...]:
     """Write all of them; returns what was written.
 
-    What lies there is replaced, but for the plugin's file as long as it knows this controller. Run by root they become the broker's.
+    What lies there is replaced, but for the plugin's file as long as it gives this controller these rights. Run by root they become the broker's.
 
     Args:
         places: Where.
@@ -118,6 +124,7 @@ def write_broker_files(
         controller: Who administers rights.
         plugin: The dynamic security plugin on the broker's machine.
         port: That the broker listens on.
+        elsewhere: A prefix of topics of another program, below which the controller may write, too.
 
     Raises:
         InvalidConfiguration: A file cannot be read or written.
@@ -129,8 +136,8 @@ def write_broker_files(
         for source, target in copies:
             write_private(target, source.read_bytes())
             written.append(target)
-        if not _knows(places.users, controller):
-            write_private(places.users, first_configuration(controller))
+        if not _knows(places.users, controller, elsewhere):
+            write_private(places.users, first_configuration(controller, elsewhere))
             written.append(places.users)
         for path in (places.identity, *written):
             _give(path)
@@ -143,9 +150,9 @@ def write_broker_files(
     return (*written, places.configuration)
 
 
-def _knows(users: Path, controller: Subject) -> bool:
+def _knows(users: Path, controller: Subject, elsewhere: str) -> bool:
     """Whether the plugin's file gives this controller the rights that it needs."""
-    role = role_of(controller)
+    role = role_of(controller, elsewhere=elsewhere)
     try:
         held = msgspec.json.decode(users.read_bytes())
         return role is not None and any(

@@ -89,14 +89,22 @@ class BrokerUsers:
     default_access: Mapping[str, bool]
 
 
-def role_of(subject: Subject, user: str = "") -> BrokerRole | None:
-    """What a subject may do at the broker, known there as `user` (empty: its common name); None for one who has nothing to say there."""
+def role_of(subject: Subject, user: str = "", *, elsewhere: str = "") -> BrokerRole | None:
+    """What a subject may do at the broker; None for one who has nothing to say there.
+
+    Args:
+        subject: Who.
+        user: Its name there; empty: its common name.
+        elsewhere: A prefix of topics of another program that the controller tells things to; empty for none.
+    """
     program = _PROGRAMS.get(subject.role)
     if program is None:
         return None
     rules: list[tuple[Right, str]] = [*access_rules(program, subject.name)]
     if subject.role == "controller":
         rules.append(("readwrite", f"{CONTROL_TOPIC}/#"))
+        if elsewhere:
+            rules.append(("readwrite", f"{elsewhere}/#"))
     found = {_Rule(kind, topic) for right, topic in rules for kind in _TYPES[right]}
     return BrokerRole(user or subject.common_name, tuple(sorted(found)))
 
@@ -138,9 +146,9 @@ def commands_for(users: Mapping[str, Subject], held: BrokerUsers) -> list[dict[s
     return commands
 
 
-def first_configuration(controller: Subject) -> bytes:
-    """The plugin's file before the controller has connected: nobody but it may do anything."""
-    role = role_of(controller)
+def first_configuration(controller: Subject, elsewhere: str = "") -> bytes:
+    """The plugin's file before the controller has connected: nobody but it may do anything; `elsewhere` as of `role_of`."""
+    role = role_of(controller, elsewhere=elsewhere)
     if role is None:
         raise ValueError(f"{controller} administers no broker")
     return msgspec.json.format(
