@@ -1,7 +1,7 @@
 """Mosquitto's settings for a secured fleet: its configuration, its identity, and the first users of its dynamic security plugin.
 
 Owns: these files, where they lie, and whose they are. Its rule: what is written works with Mosquitto 2.0 and 2.1 as it is: nothing that
-either calls deprecated; the plugin's own file is written once, for the broker changes it. Not here: rights (`trust/broker_rights.py`),
+either calls deprecated; the plugin's own file, which the broker changes, is written again only where the controller's rights differ. Not here: rights (`trust/broker_rights.py`),
 who the broker is (`trust/identities.py`).
 """
 
@@ -21,7 +21,7 @@ from edgesplit.errors import InvalidConfiguration
 from edgesplit.mqtt.topic import PAYLOAD_LIMIT_BYTES
 from edgesplit.trust.files import TrustFiles, write_private
 from edgesplit.trust.subjects import Subject
-from edgesplit_controller.trust.broker_rights import first_configuration, role_of
+from edgesplit_controller.trust.broker_rights import changed_configuration, first_configuration, role_of
 
 __all__ = ["BROKER_USER", "PLUGINS", "BrokerPlaces", "find_plugin", "mosquitto_configuration", "write_broker_files"]
 
@@ -116,7 +116,7 @@ def write_broker_files(
 ) -> tuple[Path, ...]:
     """Write all of them; returns what was written.
 
-    What lies there is replaced, but for the plugin's file as long as it gives this controller these rights. Run by root they become the broker's.
+    What lies there is replaced, but for the plugin's file, in which other users stay as they are. Run by root they become the broker's.
 
     Args:
         places: Where.
@@ -137,7 +137,7 @@ def write_broker_files(
             write_private(target, source.read_bytes())
             written.append(target)
         if not _knows(places.users, controller, elsewhere):
-            write_private(places.users, first_configuration(controller, elsewhere))
+            write_private(places.users, _users(places.users, controller, elsewhere))
             written.append(places.users)
         for path in (places.identity, *written):
             _give(path)
@@ -148,6 +148,14 @@ def write_broker_files(
             f"{error.filename or places.identity} cannot be used: {error.strerror or error}"
         ) from error
     return (*written, places.configuration)
+
+
+def _users(there: Path, controller: Subject, elsewhere: str) -> bytes:
+    """The plugin's file with the controller's rights: made of the one that is there, or anew where that is none."""
+    try:
+        return changed_configuration(there.read_bytes(), controller, elsewhere)
+    except (OSError, ValueError):
+        return first_configuration(controller, elsewhere)
 
 
 def _knows(users: Path, controller: Subject, elsewhere: str) -> bool:
