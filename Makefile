@@ -24,7 +24,7 @@ $(VENV)/.dev: pyproject.toml requirements/demo.txt requirements/test.txt require
 demo: $(VENV)/.demo  ## One machine plays device, edge and cloud: split, re-plan, survive (no root, no Docker, no broker)
 	$(BIN)/python -m demo
 
-test: $(VENV)/.dev  ## The whole test suite (installs Mosquitto from Debian's packages where it can)
+test: $(VENV)/.dev  ## The whole test suite (installs Mosquitto and promtool from Debian's packages where it can)
 	@sh tests/ensure_mosquitto.sh
 	@sh tests/ensure_promtool.sh
 	@sh tests/all.sh $(BIN)/python
