@@ -24,8 +24,9 @@ $(VENV)/.dev: pyproject.toml requirements/demo.txt requirements/test.txt require
 demo: $(VENV)/.demo  ## One machine plays device, edge and cloud: split, re-plan, survive (no root, no Docker, no broker)
 	$(BIN)/python -m demo
 
-test: $(VENV)/.dev  ## The whole test suite (installs Mosquitto from Debian's packages where it can)
+test: $(VENV)/.dev  ## The whole test suite (installs Mosquitto and promtool from Debian's packages where it can)
 	@sh tests/ensure_mosquitto.sh
+	@sh tests/ensure_promtool.sh
 	@sh tests/all.sh $(BIN)/python
 
 test-distribution-python: $(VENV)/.dev  ## Sockets, client and demo on the distribution's own python3 (installs python3-venv where it can)

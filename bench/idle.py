@@ -179,7 +179,7 @@ def _page(fleet: LocalFleet, name: str, address: str) -> str:
 def _solves(fleet: LocalFleet) -> dict[str, int]:
     """How often the controller planned so far, by purpose. [1]"""
     told = _page(fleet, "controller", fleet.artifact_address)
-    lines = re.findall(r'^edgesplit_controller_solves\{.*purpose="(\w+)".*\} (\S+)$', told, re.MULTILINE)
+    lines = re.findall(r'^edgesplit_controller_solves_total\{.*purpose="(\w+)".*\} (\S+)$', told, re.MULTILINE)
     return {purpose: int(float(count)) for purpose, count in lines}
 
 

@@ -180,7 +180,8 @@ def make_security(configuration: AgentConfiguration) -> MessageSecurity | None:
 def figures_of(identity: Identity, power: PowerMeter) -> ServingFigures:
     """Counters at zero."""
     background = BackgroundWork()
-    usage, metrics = UsageBook(identity.node, power.sample()), PrometheusMetrics(identity.node, identity.version)
+    metrics = PrometheusMetrics(identity.node, identity.version)
+    usage = UsageBook(identity.node, power.sample(), metrics.spent)
     timings = TimingBook(identity.node, identity.instance, background)
     return ServingFigures(background, usage, metrics, ServingCounters(usage, metrics), timings)
 

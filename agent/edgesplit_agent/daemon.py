@@ -49,6 +49,7 @@ from edgesplit_agent.compute.worker import Worker
 from edgesplit_agent.configuration import AgentConfiguration
 from edgesplit_agent.control import ControlPlane
 from edgesplit_agent.http_server import HttpEndpoint
+from edgesplit_agent.node_gauges import show_gauges
 from edgesplit_agent.profiling.profiler import Profiler
 from edgesplit_agent.profiling.retiming import Retimer
 from edgesplit_agent.profiling.timing.timed_runs import TimedRuns
@@ -117,6 +118,7 @@ class Agent:
         self.engine = make_engine(configuration, identity, figures, self._worker, self._sessions)
         self.plane = make_plane(configuration, identity, figures, self.engine, self._happened, access=access)
         figures.metrics.show_limited(self.engine.machine.refused, self.plane.refused)
+        show_gauges(figures.metrics, self.engine.machine, self._worker, configuration.cache.folder)
         security = make_security(configuration)
         if security is not None:
             figures.metrics.show_untrusted(security.refused)

@@ -51,7 +51,7 @@ def main(context: click.Context, config: Path | None, print_config: bool, log_le
             return
         check_runtime()
         loaded.values.check_security()
-        set_up_logging(log_level)
+        set_up_logging(log_level, program="edgesplit-agent")
         share_heap()
         allow_descriptors(loaded.values.data.max_connections + loaded.values.http.max_connections)
         with asyncio.Runner(loop_factory=LendingLoop) as runner:

@@ -7,6 +7,7 @@ Owns: its sections, keys and defaults. Its rule: loaded once, in `main`. Not her
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,7 @@ from edgesplit.daemon.advertised_address import checked_advertise
 from edgesplit.daemon.configuration_sections import BrokerSection, Section
 from edgesplit.daemon.security_section import SecuritySection
 from edgesplit.errors import InvalidConfiguration
+from edgesplit.mqtt.topic import ROOT
 from edgesplit.significance import LATENCY_FLOOR_S, PLAN_TOLERANCE, REPLAN_CHANGE, SWITCH_GAIN
 from edgesplit.wire.address import TcpAddress, parse_tcp
 
@@ -24,10 +26,12 @@ __all__ = [
     "ArtifactsSection",
     "ControllerBrokerSection",
     "ControllerConfiguration",
+    "HomeAssistantSection",
     "ModelsSection",
     "PlanningSection",
     "StoreSection",
     "Thresholds",
+    "check_prefix",
     "tcp_address",
 ]
 
@@ -81,6 +85,18 @@ class ModelsSection(Section, frozen=True, kw_only=True):
 
     metrics: tuple[str, ...] = ()
     plan_shapes: bool = True
+
+
+class HomeAssistantSection(Section, frozen=True, kw_only=True):
+    """`[home_assistant]`.
+
+    Attributes:
+        discovery: Nodes and deployed models are devices of Home Assistant, told over the same broker.
+        prefix: Its discovery prefix; all that is told to it lies below.
+    """
+
+    discovery: bool = False
+    prefix: str = "homeassistant"
 
 
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,6 +166,7 @@ class ControllerConfiguration(Section, frozen=True, kw_only=True):
     artifacts: ArtifactsSection = ArtifactsSection()
     planning: PlanningSection = PlanningSection()
     models: ModelsSection = ModelsSection()
+    home_assistant: HomeAssistantSection = HomeAssistantSection()
     security: SecuritySection = msgspec.field(default_factory=SecuritySection)
 
     def __post_init__(self) -> None:
@@ -197,11 +214,24 @@ class ControllerConfiguration(Section, frozen=True, kw_only=True):
         ):
             if not getattr(self.planning, key) >= 0:
                 raise InvalidConfiguration(f"planning.{key} must be 0 or more")
+        check_prefix("home_assistant.prefix", self.home_assistant.prefix)
 
     @property
     def store_path(self) -> Path:
         """Where state lives."""
         return Path(self.store.path)
+
+
+def check_prefix(key: str, prefix: str) -> None:
+    """Refuse what cannot be the first levels of topics of another program.
+
+    Raises:
+        InvalidConfiguration: It is empty, has a level of another form, or is edgesplit's own; names the key.
+    """
+    if re.fullmatch(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*", prefix) is None or f"{prefix}/".startswith(f"{ROOT}/"):
+        raise InvalidConfiguration(
+            f"{key} is {prefix!r}: name a topic of letters, digits, dashes and underscores, such as homeassistant"
+        )
 
 
 def tcp_address(key: str, address: str) -> TcpAddress:

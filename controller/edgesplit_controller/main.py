@@ -58,7 +58,7 @@ def main(path: Path | None, print_config: bool, log_level: str) -> None:
             return
         check_installed("edgesplit-controller")
         configuration.check_security()
-        set_up_logging(log_level)
+        set_up_logging(log_level, program="edgesplit-controller")
         asyncio.run(_run(configuration))
     except EdgesplitError as error:
         click.echo(f"edgesplit-controller: {error}", err=True)

@@ -35,8 +35,9 @@ from edgesplit_controller.artifacts.trust_routes import TrustRoutes
 from edgesplit_controller.assembly import make_deciders, make_knowledge, make_operations
 from edgesplit_controller.configuration import ControllerConfiguration, tcp_address
 from edgesplit_controller.fleet.plausibility import event_doubt
-from edgesplit_controller.metrics import render_metrics
 from edgesplit_controller.models.intake_runs import IntakeRun, run_in_process
+from edgesplit_controller.monitoring.home_assistant import HomeAssistant
+from edgesplit_controller.monitoring.metrics_page import ControllerStanding, render_metrics
 from edgesplit_controller.node_messages import NodeMessages
 from edgesplit_controller.rate_limited_events import EventFlood, RateLimitedEvents
 from edgesplit_controller.storage.store import Store
@@ -138,6 +139,7 @@ class Service:
             seldom=self._seldom,
             knows_model=self._knows_model,
         )
+        self._home = self._make_home()
         self._flood = EventFlood(time.monotonic)
         self._tasks: list[asyncio.Task[None]] = []
         self._connected = asyncio.Event()
@@ -181,6 +183,8 @@ class Service:
         self._tasks = [asyncio.create_task(work) for work in running]
         if self._renewal is not None:
             self._tasks.append(asyncio.create_task(self._renewal.keep()))
+        if self._home is not None:
+            self._tasks.append(asyncio.create_task(self._tell_home(self._home)))
         self._bus.start()
         await self._named
         # Only now may somebody rely on being heard.
@@ -201,6 +205,8 @@ class Service:
         await self.decide.deployer.close()
         if self.trust is not None:
             await self.trust.close()
+        if self._home is not None:
+            self._home.close()
         self._bus.publish(CONTROLLER_STATUS, self._status(online=False, artifacts=""))
         await self._bus.close()
         await self._artifacts.close()
@@ -317,17 +323,43 @@ class Service:
         return (False, "; ".join(problems)) if problems else (True, "ok")
 
     def _metrics(self) -> bytes:
-        return render_metrics(
-            self.known.registry,
-            self.known.catalog.records,
-            self.decide.deployer.deployments,
+        standing = ControllerStanding(
+            version=installed_version(),
             connected=self._bus.connected,
-            declined=self.decide.deployer.declined.counts,
-            solved=self.decide.solved,
+            store=self._configuration.store_path,
             writable=not self._store_health.cause,
+            certificate_expires_s=self._renewal.expires_s if self._renewal is not None else None,
             untrusted=self._security.refused if self._security is not None else {},
             ignored=self._messages.ignored,
         )
+        return render_metrics(
+            standing,
+            self.known.registry,
+            self.known.catalog.records,
+            self.decide.deployer.deployments,
+            planned=self.decide.deployer.planned,
+            solved=self.decide.solved,
+            without_plan=self.decide.sources.without_plan(),
+        )
+
+    def _make_home(self) -> HomeAssistant | None:
+        section = self._configuration.home_assistant
+        if not section.discovery:
+            return None
+        return HomeAssistant(
+            section.prefix,
+            registry=self.known.registry,
+            deployments=lambda: self.decide.deployer.deployments,
+            traffic=self.known.traffic,
+            keep=self._bus.keep,
+            kept=self._bus.retained,
+            clock=time.monotonic,
+            version=installed_version(),
+        )
+
+    async def _tell_home(self, home: HomeAssistant) -> None:
+        await self._connected.wait()
+        await home.tell()
 
     def _publish_reply(self, client: str, reply: Reply) -> bool:
         return self._bus.publish(REPLY, reply, client)

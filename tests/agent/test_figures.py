@@ -144,7 +144,7 @@ def test_metrics_are_said_at_once_where_a_plan_or_a_person_would_want_to_know() 
 
 async def test_metrics_and_health_are_served() -> None:
     telemetry = PrometheusMetrics("device", "1.0")
-    telemetry.completed("m", 0.2)
+    telemetry.completed("m", 1, 0.2)
     telemetry.failed("whatever a client wrote", "not-deployed")
     ready = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import time
 import tomllib
@@ -136,6 +137,12 @@ def test_settings_of_the_broker_are_written_again_and_its_users_are_kept(run: Ru
     second = run(*options).document
     assert (first["renewed"], second["renewed"]) == (False, False)
     assert "grafana" in users.read_text()
+    run(*options, "--home-assistant", "homeassistant")
+    assert {"grafana", "homeassistant/#"} <= set(re.findall(r'"([^"]+)"', users.read_text()))
+    run(*options)
+    assert "grafana" in users.read_text()
+    assert "homeassistant/#" not in users.read_text()
+    assert run(*options, "--home-assistant", "home/#").document["error"]["code"] == "invalid-configuration"
     assert "listener 18883\n" in Path(second["configuration"]).read_text()
     assert first["expires_unix_s"] == pytest.approx(time.time() + 730 * DAY_S, abs=3600)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections import Counter
 from functools import partial
 from typing import Any
@@ -130,7 +131,12 @@ async def test_declined_plans_are_counted_where_people_look(fleet: Fleet) -> Non
     assert told(fleet)["replan-declined"] - before <= AT_ONCE
     async with aiohttp.ClientSession() as session, session.get(f"{fleet.client.artifacts}/metrics") as response:
         page = await response.text()
-    assert f'edgesplit_controller_replans_declined{{model="tiny"}} {declined["count"]:.1f}' in page
+    counted = re.findall(
+        r'^edgesplit_controller_plans_total\{model="tiny",outcome="(?:declined|kept)",reason="[a-z-]+"\} (\S+)',
+        page,
+        re.MULTILINE,
+    )
+    assert sum(map(float, counted)) == declined["count"]
 
 
 def fallbacks(fleet: Fleet) -> tuple[FallbackEpoch, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -26,6 +27,8 @@ from edgesplit.mqtt.topic import Topic
 from edgesplit.planning.problem_file import problem_schema
 from edgesplit.topic_table import TABLE
 from tests.brokers import publish_bytes
+from tests.monitoring.promtool import MONITORING, declared, metrics_of, promtool, shown
+from tests.monitoring.test_monitoring_files import RULES, dashboard_expressions, dashboard_variables
 from tests.waiting import blocking_until
 
 MODEL = "mobilenet"
@@ -54,6 +57,22 @@ def kinds(fleet: LocalFleet) -> list[str]:
 
 AGENTS = frozenset({"device", "edge", "cloud"})
 NAMES = {"node": "device", "model": "other", "origin": "device", "client": "someone"}
+SELDOM = {
+    "edgesplit_certificate_expires_timestamp_seconds",
+    "edgesplit_controller_certificate_expires_timestamp_seconds",
+    "edgesplit_controller_ignored_messages_total",
+    "edgesplit_controller_node_battery_ratio",
+    "edgesplit_controller_node_steadiness_spread",
+    "edgesplit_controller_untrusted_messages_total",
+    "edgesplit_limited_total",
+    "edgesplit_measured_noise",
+    "edgesplit_probe_bytes_total",
+    "edgesplit_request_failures_total",
+    "edgesplit_request_refusals_total",
+    "edgesplit_sent_bytes_total",
+    "edgesplit_untrusted_messages_total",
+}
+"""What a small fleet that is well, not secured and just started need not have a sample of."""
 HEARD = [row for row in TABLE if {"agent", "controller"} & {*row.readers}]
 """What daemons read; replies are splitctl's (tests/cli/test_asking.py)."""
 
@@ -161,6 +180,31 @@ def test_the_services_answer_over_http(deployed: LocalFleet) -> None:
             assert says in answer.read().decode()
     with urllib.request.urlopen(f"http://127.0.0.1:{deployed.artifact_port}/metrics", timeout=5) as answer:
         assert "edgesplit_" in answer.read().decode()
+
+
+def test_its_pages_keep_to_the_conventions_of_prometheus_and_have_what_alerts_and_dashboard_read(
+    deployed: LocalFleet, image: Path
+) -> None:
+    import urllib.request
+
+    ports = (deployed.artifact_port, *deployed.http_ports.values())
+    assert deployed.splitctl("infer", MODEL, "--input", str(image), "--count", "3")["failed"] == 0
+
+    def pages() -> list[str]:
+        urls = [f"http://127.0.0.1:{port}/metrics" for port in ports]
+        return [urllib.request.urlopen(url, timeout=5).read().decode() for url in urls]
+
+    counted = re.compile(r"^edgesplit_controller_request_latency_seconds_count\{.*\} [1-9]", re.MULTILINE)
+    blocking_until(lambda: counted.search(pages()[0]), "the source's count at the controller")
+    scraped = pages()
+    for page in scraped:
+        assert promtool("check", "metrics", said=page.encode()) == ""
+    families = set().union(*map(declared, scraped))
+    read = metrics_of(RULES.read_text()).union(dashboard_variables(), *map(metrics_of, dashboard_expressions()))
+    assert read - families == set()
+    assert read - set().union(*map(shown, scraped)) - SELDOM == set()
+    documented = set(re.findall(r"`(edgesplit_\w+)", (MONITORING.parent / "docs" / "monitoring.md").read_text()))
+    assert documented == {name for name in families if name.startswith("edgesplit_")}
 
 
 class TestBadInput:

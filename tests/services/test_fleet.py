@@ -316,6 +316,10 @@ def test_settings_are_read_again_on_reload(serving: Machine, proofs: Proofs) -> 
     serving.run("sed", "-i.good", "s/^slow_down = .*/slow_down = ?/", path)
     serving.run("systemctl", "reload", AGENT)
     eventually(lambda: "event=reload-refused" in journal(serving, AGENT), "the agent refuses", timeout_s=20)
+    found = serving.run(
+        "journalctl", "--boot", "--no-pager", "--output", "cat", "EDGESPLIT_EVENT=reload-refused", "-p", "err"
+    )
+    assert found.startswith("part=agent event=reload-refused")
     assert property_of(serving, AGENT, "ActiveState") == "active"
     serving.run("mv", f"{path}.good", path)
     proofs.add("systemctl reload", "new settings taken, wrong ones refused with a sentence while it goes on")

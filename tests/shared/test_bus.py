@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -13,8 +14,8 @@ from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.topic import Topic
 from edgesplit_controller.broker.embedded_broker import EmbeddedBroker
-from tests.brokers import publish_bytes
-from tests.waiting import until
+from tests.brokers import publish_bytes, start_mosquitto
+from tests.waiting import until, until_answered
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -71,3 +72,28 @@ async def test_a_broker_that_is_away_is_named_in_the_error() -> None:
     bus = MessageBus("mqtt://127.0.0.1:1", client_id="one")
     with pytest.raises(BrokerUnreachable, match=r"127\.0\.0\.1:1"):
         await bus.connect(1.0)
+
+
+async def test_what_is_kept_on_another_programs_topics_is_there_again_at_a_broker_that_forgot(tmp_path: Path) -> None:
+    port = free_port()
+    broker = start_mosquitto(port, tmp_path)
+    bus = MessageBus(f"mqtt://127.0.0.1:{port}", client_id="one")
+
+    async def only_one_is_kept() -> bool:
+        return await bus.retained("home/#") == {"home/a"}
+
+    try:
+        await bus.connect(10)
+        for topic, payload in (("home/a", b"1"), ("home/b", b"2"), ("home/b", b"")):
+            bus.keep(topic, payload)
+        await until_answered(only_one_is_kept, "one message kept, one taken back")
+        broker.terminate()
+        broker.wait(10)
+        await until(lambda: not bus.connected)
+        broker = start_mosquitto(port, tmp_path)
+        await until(lambda: bus.connected)
+        await until_answered(only_one_is_kept, "the same at the new broker")
+        await bus.close()
+    finally:
+        broker.terminate()
+        broker.wait(10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -17,13 +18,17 @@ from edgesplit_controller.main import main as controller
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
     """What is configured here is for here."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     yield
     structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 def line(environment: dict[str, str]) -> str:
     out = io.StringIO()
-    set_up_logging("info", stream=out, environment=environment)
+    set_up_logging("info", program="edgesplit-agent", stream=out, environment=environment)
     log = structlog.get_logger(part="planner")
     log.debug("unseen")
     log.warning("replan-failed", model="yolo", reason="no node is online")
@@ -40,6 +45,14 @@ def test_the_time_stands_in_front_unless_journald_stamps_lines() -> None:
     stamp, rest = line({}).split(" ", 1)
     assert stamp.startswith("timestamp=20")
     assert rest.startswith("level=warning part=planner")
+
+
+def test_what_libraries_log_takes_the_same_form() -> None:
+    out = io.StringIO()
+    set_up_logging("info", program="edgesplit-agent", stream=out, environment={"JOURNAL_STREAM": "8:1"})
+    logging.getLogger("aiohttp.server").error("Error handling %s", "request")
+    logging.getLogger("aiohttp.server").info("unseen")
+    assert out.getvalue() == 'level=error part=aiohttp.server event=library-message text="Error handling request"\n'
 
 
 def test_both_daemons_answer_to_h_with_an_example() -> None:

@@ -76,16 +76,23 @@ def found(folder: Path) -> Founded:
 
 
 @contextlib.contextmanager
-def secured_fleet(folder: Path) -> Iterator[SecuredFleet]:
-    """A fleet with its Mosquitto, running as whoever runs the test."""
+def secured_fleet(folder: Path, *, elsewhere: str = "", further: str = "") -> Iterator[SecuredFleet]:
+    """A fleet with its Mosquitto, running as whoever runs the test.
+
+    Args:
+        folder: For its files.
+        elsewhere: The controller may write below it, too.
+        further: Lines of Mosquitto's settings behind the fleet's.
+    """
     program, plugin = find_mosquitto(), find_plugin()
     if not plugin.exists():
         pytest.skip("mosquitto has no dynamic security plugin here")
     founded, port = found(folder), free_port()
     places = BrokerPlaces.in_folder(folder / "mosquitto")
-    write_broker_files(places, founded.broker, Subject("controller", FLEET), plugin=plugin, port=port)
+    controller = Subject("controller", FLEET)
+    write_broker_files(places, founded.broker, controller, plugin=plugin, port=port, elsewhere=elsewhere)
     text = places.configuration.read_text()
-    places.configuration.write_text(f"user {getpass.getuser()}\n{text}")
+    places.configuration.write_text(f"user {getpass.getuser()}\n{text}{further}\n")
     log = folder / "mosquitto.log"
     with log.open("wb") as stream:
         process = subprocess.Popen([program, "-v", "-c", str(places.configuration)], stdout=stream, stderr=stream)

@@ -8,15 +8,21 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import msgspec
+import paho.mqtt.client as mqtt
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 
+from demo.ports import free_port
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.topic import ROOT
 from edgesplit.topic_table import TABLE
 from edgesplit.trust.subjects import Subject
-from edgesplit_controller.trust.broker_rights import BrokerUsers, commands_for, role_of
+from edgesplit_controller.trust.broker_files import BrokerPlaces, write_broker_files
+from edgesplit_controller.trust.broker_rights import CONTROL_TOPIC, BrokerUsers, commands_for, role_of
 from edgesplit_controller.trust.dynamic_security import ANSWERS, DynamicSecurity
-from tests.trust.secured_broker import Holder, SecuredFleet, secured_fleet
+from tests.trust.secured_broker import Holder, SecuredFleet, found, secured_fleet
+from tests.waiting import blocking_until
 
 CAMERA, EDGE, ANN = Subject("node", "camera"), Subject("node", "edge"), Subject("operator", "ann")
 EVERY = [
@@ -139,3 +145,71 @@ def test_a_role_with_other_rules_has_another_name() -> None:
     assert camera is not None and edge is not None
     assert camera.name.partition("#")[2] != edge.name.partition("#")[2]
     assert role_of(Subject("client", "till")) is None
+
+
+def test_the_controller_writes_below_another_programs_prefix_where_it_was_asked_to(tmp_path: Path) -> None:
+    with secured_fleet(tmp_path, elsewhere="homeassistant") as fleet:
+        controller = Holder(fleet.address(fleet.founded.controller))
+        controller.subscribe("homeassistant/#")
+        controller.publish("homeassistant2/x", "homeassistant/device/edgesplit-node-camera/config")
+        heard = "homeassistant/device/edgesplit-node-camera/config"
+        blocking_until(lambda: heard in controller.heard, "the own message")
+        assert controller.heard == [heard]
+        controller.close()
+
+
+def test_rights_that_were_asked_for_are_written_over_others(tmp_path: Path) -> None:
+    controller, plugin = Subject("controller", "shop"), Path("/usr/lib/plugin.so")
+    founded, places = found(tmp_path), BrokerPlaces.in_folder(tmp_path / "mosquitto")
+    for elsewhere, is_written in (
+        ("", True),
+        ("", False),
+        ("homeassistant", True),
+        ("homeassistant", False),
+        ("", True),
+    ):
+        written = write_broker_files(places, founded.broker, controller, plugin=plugin, elsewhere=elsewhere)
+        assert (places.users in written) == is_written
+        assert (b"homeassistant/#" in places.users.read_bytes()) == bool(elsewhere)
+
+
+def test_home_assistant_with_a_password_on_a_listener_of_its_own_hears_its_prefix_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    """As docs/monitoring.md says."""
+    port, heard, denied = free_port(), list[str](), list[bool]()
+    mine, theirs = "homeassistant/device/edgesplit-node-camera/config", f"{ROOT}/nodes/camera/status"
+    acls = [
+        {"acltype": kind, "topic": "homeassistant/#", "allow": True}
+        for kind in ("publishClientReceive", "subscribePattern", "publishClientSend")
+    ]
+    commands = [
+        {"command": "createRole", "rolename": "home-assistant", "acls": acls},
+        {
+            "command": "createClient",
+            "username": "home-assistant",
+            "password": "secret",
+            "roles": [{"rolename": "home-assistant"}],
+        },
+    ]
+    with secured_fleet(tmp_path, elsewhere="homeassistant", further=f"listener {port} 127.0.0.1") as fleet:
+        controller = Holder(fleet.address(fleet.founded.controller))
+        controller.subscribe(ANSWERS)
+        said = msgspec.json.encode({"commands": commands})
+        controller.client.publish(f"{CONTROL_TOPIC}/v1", said, qos=1).wait_for_publish(10)
+        blocking_until(lambda: ANSWERS in controller.heard, "the plugin's answer")
+        home = mqtt.Client(CallbackAPIVersion.VERSION2)
+        home.username_pw_set("home-assistant", "secret")
+        home.on_message = lambda _client, _data, message: heard.append(message.topic)
+        home.on_subscribe = lambda _c, _d, _i, codes, _p: denied.extend(code.is_failure for code in codes)
+        home.connect("127.0.0.1", port)
+        home.loop_start()
+        home.subscribe([("homeassistant/#", 1), (f"{ROOT}/#", 1)])
+        blocking_until(lambda: len(denied) == 2, "the broker's answer")
+        controller.publish(theirs, mine)
+        blocking_until(lambda: mine in heard, "what the controller told")
+        home.disconnect()
+        home.loop_stop()
+        controller.close()
+    assert denied == [False, True]
+    assert heard == [mine]

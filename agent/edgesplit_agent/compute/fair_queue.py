@@ -36,6 +36,10 @@ class FairQueue(Generic[J]):
         """Whether anything waits."""
         return bool(self._waiting)
 
+    def __len__(self) -> int:
+        """How much waits."""
+        return sum(map(len, self._waiting.values()))
+
     def holds_before(self, priority: int) -> bool:
         """Whether anything waits whose priority is lower."""
         return any(waiting[0][0] < priority for waiting in self._waiting.values())

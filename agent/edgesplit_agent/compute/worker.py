@@ -81,6 +81,12 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for the thread."""
+        with self._lock:
+            return len(self._queue)
+
     def ahead_of(self, priority: int) -> Ahead:
         """What a job of this priority would wait for if it came now; one priority is one request's."""
         if self._yielding is None and not self._queue:  # only who asks adds to them

@@ -1,18 +1,22 @@
 """Prometheus metrics of one agent.
 
-Owns: their names and labels. Its rule: a registry of its own, so that several agents fit in one process. Not here:
-serving them (`http_server.py`).
+Owns: their names and labels. Its rule: a registry of its own, so that several agents fit in one process; series go with
+what they are about: those of an epoch once it is released, those of a model once it is gone. Not here: serving them
+(`http_server.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from edgesplit.control.figure_messages import Steadiness
+from edgesplit.errors import InvalidTensor, NotDeployed, Overloaded, SizesRefused, UnknownModel
+from edgesplit.planning.origins import Origin
 
 __all__ = ["PrometheusMetrics"]
 
@@ -20,8 +24,11 @@ LATENCY_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.
 
 
 MOST_PEERS = 2048
-"""Values of a label that names nodes: whoever may register can do so under ever new names, and no series of a process ever goes."""
+"""Values of a label that names nodes: whoever may register can do so under ever new names, and no series of a peer ever goes."""
 OTHERS = "others"
+REFUSALS = frozenset(error.code for error in (Overloaded, InvalidTensor, SizesRefused, NotDeployed, UnknownModel))
+"""Errors of requests that were not taken in; any other is one that this source had begun to answer."""
+UNDEPLOYED = frozenset({NotDeployed.code, UnknownModel.code})
 
 
 class PrometheusMetrics:
@@ -33,10 +40,13 @@ class PrometheusMetrics:
     """
 
     def __init__(self, node: str, version: str) -> None:
+        # When a series began is of use to OpenMetrics alone, and would double most of them.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # it says no types
         self.registry = CollectorRegistry()
         self._node = node
         self._peers: set[str] = set()
         registry = self.registry
+        ProcessCollector(registry=registry)
         self._limited = _Counts(
             node,
             "edgesplit_limited",
@@ -49,21 +59,28 @@ class PrometheusMetrics:
             "Messages that were not believed: unsigned, changed, old or another's, by kind of topic.",
             "topic",
         )
-        registry.register(self._limited)
-        registry.register(self._untrusted)
+        self._now = _FiguresNow(node)
+        for collector in (self._limited, self._untrusted, self._now):
+            registry.register(collector)
         self._requests = Counter(
             "edgesplit_requests", "Requests answered by this source.", ["node", "model"], registry=registry
         )
         self._failures = Counter(
             "edgesplit_request_failures",
-            "Requests that ended in an error.",
+            "Requests that were taken in here and ended in an error.",
+            ["node", "model", "code"],
+            registry=registry,
+        )
+        self._refusals = Counter(
+            "edgesplit_request_refusals",
+            "Requests that were not taken in: too many, of wrong tensors, of a model that is not deployed.",
             ["node", "model", "code"],
             registry=registry,
         )
         self._latency = Histogram(
             "edgesplit_request_latency_seconds",
-            "From a request's arrival at its source to its answer.",
-            ["node", "model"],
+            "From a request's arrival at its source to its answer, by the epoch that computed it, while that is held.",
+            ["node", "model", "epoch"],
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
@@ -72,6 +89,12 @@ class PrometheusMetrics:
         )
         self._coding = Counter(
             "edgesplit_coding_seconds", "Seconds spent on wire codecs.", ["node", "model"], registry=registry
+        )
+        self._energy = Counter(
+            "edgesplit_energy_joules",
+            "Energy of computing and of sending for a model's requests here; origin says how it is known.",
+            ["node", "model", "part", "origin"],
+            registry=registry,
         )
         self._sent = Counter("edgesplit_sent_bytes", "Tensor bytes sent to peers.", ["node", "peer"], registry=registry)
         self._probed = Counter(
@@ -141,20 +164,45 @@ class PrometheusMetrics:
         """Have `/metrics` show how many messages were not believed, by kind of topic; the counts go on being changed."""
         self._untrusted.counts.append(counts)
 
+    def show_now(self, name: str, text: str, read: Callable[[], float | None]) -> None:
+        """Have `/metrics` show a figure that is read when it is asked for.
+
+        Args:
+            name: Behind `edgesplit_`, ending with the unit.
+            text: What it is.
+            read: Takes no time; None for what is not known.
+        """
+        self._now.figures[f"edgesplit_{name}"] = text, read
+
     def certificate_expires(self, at_unix_s: float) -> None:
         """The certificate of this program is another, or was read. [s since the epoch]"""
         self._expires.labels(self._node).set(at_unix_s)
 
-    def completed(self, model: str, latency_s: float) -> None:
+    def begin(self, model: str, epoch: int) -> None:
+        """An epoch is held from now on."""
+        self._latency.labels(self._node, model, str(epoch))
+
+    def forget(self, model: str, epoch: int) -> None:
+        """An epoch is held no more: its series go."""
+        with contextlib.suppress(KeyError):  # one that was never prepared
+            self._latency.remove(self._node, model, str(epoch))
+
+    def gone(self, model: str) -> None:
+        """Nothing of a model is held any more."""
+        for shown in (self._epoch, self._noise):
+            with contextlib.suppress(KeyError):  # one that never served
+                shown.remove(self._node, model)
+
+    def completed(self, model: str, epoch: int, latency_s: float) -> None:
         """A request was answered. [s]"""
         self._requests.labels(self._node, model).inc()
-        self._latency.labels(self._node, model).observe(latency_s)
+        self._latency.labels(self._node, model, str(epoch)).observe(latency_s)
 
     def failed(self, model: str, code: str) -> None:
-        """A request ended in an error."""
+        """A request ended in an error, or was refused."""
         # A model nobody deployed is whatever a client wrote; a label for each would grow without bound.
-        known = "" if code in {"not-deployed", "unknown-model"} else model
-        self._failures.labels(self._node, known, code).inc()
+        known = "" if code in UNDEPLOYED else model
+        (self._refusals if code in REFUSALS else self._failures).labels(self._node, known, code).inc()
 
     def computed(self, model: str, seconds: float) -> None:
         """A component ran. [s]"""
@@ -163,6 +211,11 @@ class PrometheusMetrics:
     def coded(self, model: str, seconds: float) -> None:
         """A tensor was coded or restored. [s]"""
         self._coding.labels(self._node, model).inc(seconds)
+
+    def spent(self, model: str, part: str, joules: float, origin: Origin) -> None:
+        """Requests took energy: `compute` or `transmit`. [J]"""
+        # A sensor that drifts below zero gives nothing back.
+        self._energy.labels(self._node, model, part, origin).inc(max(joules, 0.0))
 
     def measured_itself(self, work: str, seconds: float) -> None:
         """The agent took processor time to see how fast the node is. [s]"""
@@ -231,3 +284,20 @@ class _Counts(Collector):
             for kind, count in sorted(counts.items()):
                 family.add_metric([self._node, kind], count)
         yield family
+
+
+class _FiguresNow(Collector):
+    """Reads figures of the node when it is asked for them."""
+
+    def __init__(self, node: str) -> None:
+        self._node = node
+        self.figures: dict[str, tuple[str, Callable[[], float | None]]] = {}
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """See `prometheus_client.registry.Collector`."""
+        for name, (text, read) in self.figures.items():
+            family = GaugeMetricFamily(name, text, labels=["node"])
+            value = read()
+            if value is not None:
+                family.add_metric([self._node], value)
+            yield family

@@ -24,10 +24,16 @@ class ServingCounters:
     def begin(self, model: str, epoch: int) -> None:
         """An epoch was prepared."""
         self._usage.begin(model, epoch)
+        self._metrics.begin(model, epoch)
 
     def forget(self, model: str, epoch: int) -> None:
         """An epoch was released."""
         self._usage.forget(model, epoch)
+        self._metrics.forget(model, epoch)
+
+    def gone(self, model: str) -> None:
+        """Nothing of a model is held here any more."""
+        self._metrics.gone(model)
 
     def serving(self, model: str, epoch: int | None) -> None:
         """New requests start on another epoch."""
@@ -46,7 +52,7 @@ class ServingCounters:
             as_planned: They are those that are planned for.
         """
         self._usage.completed(model, epoch, latency_s, sizes, as_planned=as_planned)
-        self._metrics.completed(model, latency_s)
+        self._metrics.completed(model, epoch, latency_s)
 
     def part_done(self, key: ExecutionKey) -> None:
         """This node did its part of another source's requests: one, or as many as are computed as one."""

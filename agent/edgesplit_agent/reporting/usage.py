@@ -8,6 +8,7 @@ it. Not here: watts (`reporting/collectors/power/meter.py`), publishing (`report
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from edgesplit.control.figure_messages import Usage
@@ -15,7 +16,10 @@ from edgesplit.planning.origins import Origin, weakest
 from edgesplit_agent.reporting.collectors.power.sensor import Power
 from edgesplit_agent.reporting.size_counts import SizeCounts, Sizes
 
-__all__ = ["UsageBook"]
+__all__ = ["Spent", "UsageBook"]
+
+Spent = Callable[[str, str, float, Origin], None]
+"""Told of energy: of which model, `compute` or `transmit`, how much, and how it is known. [J]"""
 
 
 @dataclass(slots=True)
@@ -52,10 +56,12 @@ class UsageBook:
     Args:
         node: Its name.
         power: What it draws until `set_power`.
+        spent: Told of energy as it is added to a sum.
     """
 
-    def __init__(self, node: str, power: Power) -> None:
+    def __init__(self, node: str, power: Power, spent: Spent | None = None) -> None:
         self._node = node
+        self._spent = spent
         self._power = power
         self._sent_s = 0.0
         self._counters: dict[tuple[str, int], _Counters] = {}
@@ -67,7 +73,7 @@ class UsageBook:
         self._power = power
         for key, counters in self._counters.items():
             if counters.unmetered_s:
-                self._meter(counters)
+                self._meter(key[0], counters)
                 self._changed.add(key)
 
     def take_sent_s(self) -> float:
@@ -92,7 +98,7 @@ class UsageBook:
         counters.waiting_s += max(waiting_s, 0.0)
         counters.handling_s += max(handling_s, 0.0)
         if not self._power.integrates:
-            self._meter(counters)
+            self._meter(model, counters)
 
     def coded(self, model: str, epoch: int, seconds: float, waiting_s: float = 0.0, handling_s: float = 0.0) -> None:
         """Count seconds of coding or restoring a tensor, which is computing too. [s]"""
@@ -103,7 +109,7 @@ class UsageBook:
         """Count seconds of sending. [s]"""
         counters = self._at(model, epoch)
         counters.transmit_s += seconds
-        counters.transmit.spend(seconds * self._power.transmit_w, "configured")
+        self._spend(model, "transmit", counters.transmit, seconds * self._power.transmit_w, "configured")
         self._sent_s += seconds
 
     def completed(
@@ -138,7 +144,7 @@ class UsageBook:
         changed, self._changed = sorted(self._changed), set()
         for key in self._released & set(changed):
             # Their next reading comes too late.
-            self._meter(self._counters[key])
+            self._meter(key[0], self._counters[key])
         messages = [self._message(model, epoch, self._counters[model, epoch]) for model, epoch in changed]
         for key in self._released:
             self._counters.pop(key, None)
@@ -153,12 +159,17 @@ class UsageBook:
             counters = self._counters[key] = _Counters()
         return counters
 
-    def _meter(self, counters: _Counters) -> None:
+    def _meter(self, model: str, counters: _Counters) -> None:
         power = self._power
         watts = power.compute_w if power.window_w is None else power.window_w
         if counters.unmetered_s:
-            counters.compute.spend(counters.unmetered_s * watts, power.origin)
+            self._spend(model, "compute", counters.compute, counters.unmetered_s * watts, power.origin)
             counters.unmetered_s = 0.0
+
+    def _spend(self, model: str, part: str, energy: _Energy, joules: float, origin: Origin) -> None:
+        energy.spend(joules, origin)
+        if self._spent is not None:
+            self._spent(model, part, joules, origin)
 
     def _message(self, model: str, epoch: int, counters: _Counters) -> Usage:
         # Before anything was spent, the label is the sensor's.

@@ -269,7 +269,7 @@ class Engine:
             case WakeAt(at_s):
                 asyncio.get_running_loop().call_later(max(at_s - self._clock(), 0.0), self.feed, Awoken())
             case ClearObserved(model):
-                self._counters.serving(model, None)
+                self._counters.gone(model)
                 if self.publisher is not None:
                     self.publisher.clear_observed(model)
             case EmitEvent(kind, text, model, data):

@@ -123,6 +123,11 @@ class Deployer:
         return self._rollouts.state.deployments
 
     @property
+    def planned(self) -> Mapping[tuple[str, str, str], int]:
+        """How often was planned since the start, by model, why (`Trigger.kind`) and what came of it."""
+        return self._changes.planned
+
+    @property
     def models(self) -> Mapping[str, ModelRecord]:
         """By name, deployed or not."""
         return self._models
@@ -270,7 +275,7 @@ class Deployer:
             problem, fixed = await self._problem_once_profiled(
                 model, watch, source, goals, deadline_s=deadline_s, plan=plan
             )
-            trigger = Trigger("deployed", True, deadline_s)
+            trigger = Trigger("deployed", True, deadline_s, kind="deployed")
             if beforehand is not None:
                 with contextlib.suppress(PlanInfeasible):  # the fleet changed since
                     return await self._changes.change(
@@ -294,7 +299,7 @@ class Deployer:
                 return ModelChange(0, False, "not deployed")
             problem = self._changes.problem(model, watch, deployment.source, goals)
             return await self._changes.change(
-                model, watch, problem, goals, Trigger("goals were set", True, self._limit_s())
+                model, watch, problem, goals, Trigger("goals were set", True, self._limit_s(), kind="goals-set")
             )
 
     async def supposed(self, model: str, goals: Goals) -> tuple[Draft, bool]:
@@ -317,9 +322,8 @@ class Deployer:
         async with self._turn(model) as watch:
             goals = self.goals(model)
             problem = self._changes.problem(model, watch, self._deployment(model).source, goals)
-            return await self._changes.change(
-                model, watch, problem, goals, Trigger("the model was replaced", True, self._limit_s())
-            )
+            trigger = Trigger("the model was replaced", True, self._limit_s(), kind="model-replaced")
+            return await self._changes.change(model, watch, problem, goals, trigger)
 
     async def undeploy(self, model: str) -> int:
         """End serving; returns the epoch that served, 0 for none, once the last request ended.

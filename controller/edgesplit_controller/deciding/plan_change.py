@@ -7,6 +7,7 @@ that leaves it without a plan; where a rate is asked for, one change of all mode
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -46,6 +47,10 @@ class PlanChanges:
         activation: Brings plans to their nodes.
         declined: Counts what is planned and declined.
         events: Where decisions are told.
+
+    Attributes:
+        planned: Counts plans by model, `Trigger.kind` and what came of them: adopted, kept (the same plan), declined (its gain
+            does not justify a switch), infeasible, or abandoned (nodes did not prepare it, or it could not be remembered).
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class PlanChanges:
         self._declined = declined
         self._events = events
         self._promising = asyncio.Lock()
+        self.planned: Counter[tuple[str, str, str]] = Counter()
 
     def stated(self, model: str, source: str, goals: Goals) -> Problem:
         """As the fleet is now, under the noise model as far as it is believed."""
@@ -165,6 +171,7 @@ class PlanChanges:
                 )
         except PlanInfeasible as error:
             self._events.add("plan-infeasible", str(error), model=model, data={"trigger": trigger.cause})
+            self.planned[model, trigger.kind, "infeasible"] += 1
             if trigger.forced:
                 watch.figures = before  # the old goals stay, and with them the nodes they allow
             raise
@@ -178,11 +185,14 @@ class PlanChanges:
         try:
             if refreshed is not None and not decision.adopt and not _changes_local_fallback(record, draft, serving):
                 self._decline(model, refreshed, f"{trigger.cause}: {decision.text}", trigger, data)
+                self.planned[model, trigger.kind, "kept" if decision.same else "declined"] += 1
                 return ModelChange(refreshed.epoch.number, False, decision.text, decision.unsure)
             epoch = await self._activation.roll_out(record, draft, reason, data, trigger.deadline_s)
+            self.planned[model, trigger.kind, "adopted"] += 1
             return ModelChange(epoch, not decision.same, reason)
         except (PreparationFailed, StoreUnwritable):
             watch.figures = before  # goals and plan stay as they were
+            self.planned[model, trigger.kind, "abandoned"] += 1
             raise
         finally:
             self._fallbacks.refresh(model)

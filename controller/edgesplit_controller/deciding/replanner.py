@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import structlog
@@ -24,6 +24,7 @@ from edgesplit_controller.deciding.changes.declined import DeclinedPlans
 from edgesplit_controller.deciding.changes.fleet_figures import Figures, figures_of
 from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot
 from edgesplit_controller.deciding.changes.rate_reason import rate_reason
+from edgesplit_controller.deciding.changes.replan_reasons import Reason
 from edgesplit_controller.deciding.changes.trigger import ModelWatch, Trigger
 from edgesplit_controller.deciding.plan_change import PlanChanges
 from edgesplit_controller.deciding.plan_maker import PlanMaker
@@ -169,7 +170,8 @@ class Replanner:
         answers = self._relevance.tell(model, found) or bool(breach) or replaced or not (found or unsure)
         quiet = all(reason.quiet for reason in found) and {reason.kind for reason in found} != {"link-appeared"}
         chance = bool(found or unsure) and not breach and not replaced and quiet
-        trigger = Trigger(cause, False, self._clock() + self._settings.prepare_limit_s, answers)
+        kind = _kind(found, breach=bool(breach), replaced=replaced, unsure=unsure)
+        trigger = Trigger(cause, False, self._clock() + self._settings.prepare_limit_s, answers, kind=kind)
         try:
             change = await self._changes.change(model, watch, problem, goals, trigger)
             if chance:
@@ -269,3 +271,14 @@ class Replanner:
     def _retry(watch: ModelWatch) -> None:
         watch.figures, watch.breach, watch.slow, watch.snapshot = Figures(), None, None, None
         watch.dirty.set()
+
+
+def _kind(found: Sequence[Reason], *, breach: bool, replaced: bool, unsure: bool) -> str:
+    """Why it is planned again, in the order in which it is told."""
+    if breach:
+        return "limit-broken"
+    if replaced:
+        return "model-replaced"
+    if found:
+        return found[0].kind
+    return "gain-unsure" if unsure else "goals-set"

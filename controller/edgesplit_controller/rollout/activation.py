@@ -8,6 +8,7 @@ heavy work. Not here: whether to switch (`deciding/`), the steps of the rollout 
 from __future__ import annotations
 
 import asyncio
+import time
 
 import msgspec
 
@@ -79,7 +80,7 @@ class Activation:
                 specs = await asyncio.to_thread(self._compiled, record, draft, epoch)
                 if local_epoch is not None and local is None:
                     local = await asyncio.to_thread(self._compiled_local, record, draft.problem.source, local_epoch)
-            made = draft.numbered(record, epoch, specs, local_epoch, reason)
+            made = draft.numbered(record, epoch, specs, local_epoch, reason, made_unix_s=time.time())
             outcome = self._begin(record, made, local, deadline_s)
         latency = between(draft.evaluation.timeline_s, made.latency_interval_s, time_span)
         where = ", ".join(made.epoch.participants)

@@ -63,7 +63,14 @@ class Draft:
         return limit is None or needed <= limit
 
     def numbered(
-        self, record: ModelRecord, epoch: int, specs: dict[str, EpochSpec], local_fallback: int | None, reason: str
+        self,
+        record: ModelRecord,
+        epoch: int,
+        specs: dict[str, EpochSpec],
+        local_fallback: int | None,
+        reason: str,
+        *,
+        made_unix_s: float,
     ) -> PlanRecord:
         """The plan that is kept.
 
@@ -73,6 +80,7 @@ class Draft:
             specs: Node to its part.
             local_fallback: Number of the one beside it, or None.
             reason: Why it was made.
+            made_unix_s: When that is. [s since the epoch]
         """
         solution = self.solution
         return PlanRecord(
@@ -100,6 +108,7 @@ class Draft:
             latency_interval_s=self.interval.latency_s if self.interval is not None else None,
             energy_interval_j=self.interval.energy_j if self.interval is not None else None,
             fixed=self.fixed,
+            made_unix_s=made_unix_s,
         )
 
 

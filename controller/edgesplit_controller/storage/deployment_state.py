@@ -39,6 +39,7 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
         energy_interval_j: The same of the energy. [J]
         fixed: Somebody made it, and it stays until a command asks for another.
         concession: What it gave up against the best plan when it was last decided on; None where it was that plan.
+        made_unix_s: When; 0 in files of before. [s since the epoch]
     """
 
     epoch: Epoch = msgspec.field(name="plan")
@@ -60,6 +61,7 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
     energy_interval_j: tuple[float, float] | None = None
     fixed: bool = False
     concession: Concession | None = None
+    made_unix_s: float = 0.0
 
     @property
     def interval(self) -> PredictionInterval | None:

@@ -1,7 +1,7 @@
 """Mosquitto's settings for a secured fleet: its configuration, its identity, and the first users of its dynamic security plugin.
 
 Owns: these files, where they lie, and whose they are. Its rule: what is written works with Mosquitto 2.0 and 2.1 as it is: nothing that
-either calls deprecated; the plugin's own file is written once, for the broker changes it. Not here: rights (`trust/broker_rights.py`),
+either calls deprecated; the plugin's own file, which the broker changes, is written again only where the controller's rights differ. Not here: rights (`trust/broker_rights.py`),
 who the broker is (`trust/identities.py`).
 """
 
@@ -21,7 +21,7 @@ from edgesplit.errors import InvalidConfiguration
 from edgesplit.mqtt.topic import PAYLOAD_LIMIT_BYTES
 from edgesplit.trust.files import TrustFiles, write_private
 from edgesplit.trust.subjects import Subject
-from edgesplit_controller.trust.broker_rights import first_configuration, role_of
+from edgesplit_controller.trust.broker_rights import changed_configuration, first_configuration, role_of
 
 __all__ = ["BROKER_USER", "PLUGINS", "BrokerPlaces", "find_plugin", "mosquitto_configuration", "write_broker_files"]
 
@@ -106,11 +106,17 @@ def mosquitto_configuration(places: BrokerPlaces, plugin: Path, *, port: int = T
 
 
 def write_broker_files(
-    places: BrokerPlaces, identity: TrustFiles, controller: Subject, *, plugin: Path, port: int = TLS_PORT
+    places: BrokerPlaces,
+    identity: TrustFiles,
+    controller: Subject,
+    *,
+    plugin: Path,
+    port: int = TLS_PORT,
+    elsewhere: str = "",
 ) -> tuple[Path, ...]:
     """Write all of them; returns what was written.
 
-    What lies there is replaced, but for the plugin's file as long as it knows this controller. Run by root they become the broker's.
+    What lies there is replaced, but for the plugin's file, in which other users stay as they are. Run by root they become the broker's.
 
     Args:
         places: Where.
@@ -118,6 +124,7 @@ def write_broker_files(
         controller: Who administers rights.
         plugin: The dynamic security plugin on the broker's machine.
         port: That the broker listens on.
+        elsewhere: A prefix of topics of another program, below which the controller may write, too.
 
     Raises:
         InvalidConfiguration: A file cannot be read or written.
@@ -129,8 +136,8 @@ def write_broker_files(
         for source, target in copies:
             write_private(target, source.read_bytes())
             written.append(target)
-        if not _knows(places.users, controller):
-            write_private(places.users, first_configuration(controller))
+        if not _knows(places.users, controller, elsewhere):
+            write_private(places.users, _users(places.users, controller, elsewhere))
             written.append(places.users)
         for path in (places.identity, *written):
             _give(path)
@@ -143,9 +150,17 @@ def write_broker_files(
     return (*written, places.configuration)
 
 
-def _knows(users: Path, controller: Subject) -> bool:
+def _users(there: Path, controller: Subject, elsewhere: str) -> bytes:
+    """The plugin's file with the controller's rights: made of the one that is there, or anew where that is none."""
+    try:
+        return changed_configuration(there.read_bytes(), controller, elsewhere)
+    except (OSError, ValueError):
+        return first_configuration(controller, elsewhere)
+
+
+def _knows(users: Path, controller: Subject, elsewhere: str) -> bool:
     """Whether the plugin's file gives this controller the rights that it needs."""
-    role = role_of(controller)
+    role = role_of(controller, elsewhere=elsewhere)
     try:
         held = msgspec.json.decode(users.read_bytes())
         return role is not None and any(

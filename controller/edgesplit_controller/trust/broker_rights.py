@@ -27,6 +27,7 @@ __all__ = [
     "CONTROL_TOPIC",
     "BrokerRole",
     "BrokerUsers",
+    "changed_configuration",
     "commands_for",
     "first_configuration",
     "role_of",
@@ -89,14 +90,22 @@ class BrokerUsers:
     default_access: Mapping[str, bool]
 
 
-def role_of(subject: Subject, user: str = "") -> BrokerRole | None:
-    """What a subject may do at the broker, known there as `user` (empty: its common name); None for one who has nothing to say there."""
+def role_of(subject: Subject, user: str = "", *, elsewhere: str = "") -> BrokerRole | None:
+    """What a subject may do at the broker; None for one who has nothing to say there.
+
+    Args:
+        subject: Who.
+        user: Its name there; empty: its common name.
+        elsewhere: A prefix of topics of another program that the controller tells things to; empty for none.
+    """
     program = _PROGRAMS.get(subject.role)
     if program is None:
         return None
     rules: list[tuple[Right, str]] = [*access_rules(program, subject.name)]
     if subject.role == "controller":
         rules.append(("readwrite", f"{CONTROL_TOPIC}/#"))
+        if elsewhere:
+            rules.append(("readwrite", f"{elsewhere}/#"))
     found = {_Rule(kind, topic) for right, topic in rules for kind in _TYPES[right]}
     return BrokerRole(user or subject.common_name, tuple(sorted(found)))
 
@@ -138,18 +147,31 @@ def commands_for(users: Mapping[str, Subject], held: BrokerUsers) -> list[dict[s
     return commands
 
 
-def first_configuration(controller: Subject) -> bytes:
-    """The plugin's file before the controller has connected: nobody but it may do anything."""
-    role = role_of(controller)
+def first_configuration(controller: Subject, elsewhere: str = "") -> bytes:
+    """The plugin's file before the controller has connected: nobody but it may do anything; `elsewhere` as of `role_of`."""
+    return _encoded(
+        {"defaultACLAccess": DEFAULT_ACCESS, "clients": [], "groups": [], "roles": []}, controller, elsewhere
+    )
+
+
+def changed_configuration(held: bytes, controller: Subject, elsewhere: str = "") -> bytes:
+    """A file of the plugin's with the controller's rights as they should be, and everybody else's as they are.
+
+    Raises:
+        ValueError: It is none of the plugin's.
+    """
+    try:
+        return _encoded(msgspec.json.decode(held, type=dict[str, Any]), controller, elsewhere)
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError("this is no file of the dynamic security plugin") from error
+
+
+def _encoded(held: dict[str, Any], controller: Subject, elsewhere: str) -> bytes:
+    role = role_of(controller, elsewhere=elsewhere)
     if role is None:
         raise ValueError(f"{controller} administers no broker")
-    return msgspec.json.format(
-        msgspec.json.encode(
-            {
-                "defaultACLAccess": DEFAULT_ACCESS,
-                "clients": [{"username": role.user, "roles": [{"rolename": role.name}]}],
-                "groups": [],
-                "roles": [role.as_command],
-            }
-        )
-    )
+    clients = [client for client in held["clients"] if client["username"] != role.user]
+    roles = [one for one in held["roles"] if not one["rolename"].startswith(f"{role.user}#")]
+    own = {"username": role.user, "roles": [{"rolename": role.name}]}
+    changed = {**held, "clients": [own, *clients], "roles": [role.as_command, *roles]}
+    return msgspec.json.format(msgspec.json.encode(changed))

@@ -247,6 +247,15 @@ class MessageBus:
         """Publish on a topic of the broker's own; whether it is under way."""
         return self.connected and self._publish(topic, payload, retain=False)
 
+    def keep(self, topic: str, payload: bytes) -> None:
+        """Keep a payload on a topic of another program's tree (no row of the table), retained, unsigned; an empty one takes it back.
+
+        It is repeated after a reconnect.
+        """
+        self._state.set(topic, payload)
+        if self.connected:
+            self._publish(topic, payload, retain=True)
+
     def clear(self, topic: Topic[Any], *names: str) -> None:
         """Remove a retained message; also repeated after a reconnect, in case the broker was away."""
         name = topic.of(*names)

@@ -15,7 +15,7 @@ from typing import assert_never
 from edgesplit.errors import PreparationFailed, RequestFailed, SizesRefused
 from edgesplit.wire.headers import ExecutionKey
 from edgesplit_agent.serving.machine.actions import Action, EmitEvent, SendAbort
-from edgesplit_agent.serving.machine.admitting.admission import Admission
+from edgesplit_agent.serving.machine.admitting.admission import Admission, Held
 from edgesplit_agent.serving.machine.epochs import ModelEpochs
 from edgesplit_agent.serving.machine.events import (
     AbortReceived,
@@ -115,6 +115,11 @@ class AgentMachine:
     def knows(self, peer: str) -> bool:
         """Whether a node is no stranger."""
         return self.flow.knows(peer)
+
+    @property
+    def held(self) -> Held:
+        """What requests in flight hold."""
+        return self.flow.requests.held("", self.models, on_peers=False)
 
     @property
     def refused(self) -> Mapping[str, int]:

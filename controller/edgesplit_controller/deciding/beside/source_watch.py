@@ -169,6 +169,10 @@ class SourceWatch:
         there = self._registry.nodes
         return [name for name, node in there.items() if node.online and not node.refused and fnmatchcase(name, pattern)]
 
+    def without_plan(self) -> tuple[str, ...]:
+        """Deployments that a pattern asks for at nodes that are there, and that have no plan."""
+        return tuple(name for model in self._rollouts.state.sources for name in self._missing(model))
+
     def _is_wanted(self, model: str, name: str) -> bool:
         """Whether a further deployment is still one: its source matches, is known, and is not the first."""
         pattern, source = self._rollouts.state.sources.get(model), source_of(name)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 from edgesplit.planning.problem import Problem
 from edgesplit.retrying import Retry
@@ -48,12 +48,16 @@ class Trigger:
         forced: Hysteresis does not apply.
         deadline_s: When the new epoch is given up, on the deployer's clock. [s]
         answers: People were told of it, so they are told what came of it.
+        kind: The same as `cause` for programs: a kind of `Reason`, or deployed, goals-set, model-replaced, limit-broken or
+            gain-unsure.
     """
 
     cause: str
     forced: bool
     deadline_s: float
     answers: bool = True
+    _: KW_ONLY
+    kind: str
 
 
 @dataclass

@@ -35,6 +35,7 @@ from edgesplit_controller.cli.commands.trust.controller_service import (
 from edgesplit_controller.cli.commands.trust.controller_settings import sections_of, settings_text, write_settings
 from edgesplit_controller.cli.common import Settings, help_epilog, inherit_settings, note, offline_options, print_json
 from edgesplit_controller.cli.user.contexts import UserFolder
+from edgesplit_controller.configuration import check_prefix
 from edgesplit_controller.trust.authority import Authority
 from edgesplit_controller.trust.broker_files import BrokerPlaces, find_plugin, write_broker_files
 from edgesplit_controller.trust.identities import BROKER_FOLDER, found_fleet, make_identity
@@ -267,6 +268,13 @@ def init(
 @click.option(
     "--port", type=click.IntRange(1, 65535), default=TLS_PORT, show_default=True, help="That the broker listens on."
 )
+@click.option(
+    "--home-assistant",
+    "elsewhere",
+    metavar="PREFIX",
+    default="",
+    help="Home Assistant's discovery prefix, such as homeassistant: the controller may write below it.",
+)
 @offline_options
 def broker_config(
     settings: Settings,
@@ -276,6 +284,7 @@ def broker_config(
     mosquitto: Path | None,
     plugin: Path | None,
     port: int,
+    elsewhere: str,
 ) -> None:
     """Write Mosquitto's settings and the broker's identity, on the controller's machine; the identity is renewed where it is due.
 
@@ -293,7 +302,9 @@ def broker_config(
             Authority.load(folder), record, subject, folder / BROKER_FOLDER, addresses=addresses, now_s=time.time()
         )
         _give_to_owner(folder)
-    written = _write_broker(mosquitto, out, identity, controller, plugin, port=port)
+    if elsewhere:
+        check_prefix("--home-assistant", elsewhere)
+    written = _write_broker(mosquitto, out, identity, controller, plugin, port=port, elsewhere=elsewhere)
     document = BrokerFilesDocument(
         configuration=str(written[-1]),
         written=tuple(map(str, written)),
@@ -318,9 +329,11 @@ def _write_broker(
     plugin: Path | None,
     *,
     port: int,
+    elsewhere: str = "",
 ) -> tuple[Path, ...]:
     places = _places(mosquitto, out)
-    return write_broker_files(places, identity, controller, plugin=plugin or find_plugin(), port=port)
+    plugin = plugin or find_plugin()
+    return write_broker_files(places, identity, controller, plugin=plugin, port=port, elsewhere=elsewhere)
 
 
 def _places(mosquitto: Path | None, out: Path | None) -> BrokerPlaces:
