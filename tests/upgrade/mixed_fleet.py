@@ -30,7 +30,9 @@ OPERATOR = "operator"
 """Where splitctl runs: in no daemon's place."""
 _SPLITCTL_OF_PREVIOUS = "import sys; from edgesplit_controller.cli.main import main; sys.exit(main())"
 _ASKING = Path(__file__).with_name("asking.py")
-SERVES_WITHIN_S = 90.0
+SERVES_WITHIN_S = 120.0
+STAYS = "change_threshold = 0.9\ngain_threshold = 0.9\n"
+"""What other programs of this machine do to its speed is no reason to plan again."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class MixedFleet(LocalFleet):
     """
 
     def __init__(self, folder: Path, nodes: Sequence[EmulatedNode], *, broker: str) -> None:
-        super().__init__(folder, nodes, broker=broker)
+        super().__init__(folder, nodes, broker=broker, planning=STAYS)
         self.previous = folder / "previous"
         with zipfile.ZipFile(PREVIOUS_WHEEL) as wheel:
             wheel.extractall(self.previous)
