@@ -23,7 +23,7 @@ import edgesplit
 Arrays = dict[str, NDArray[Any]]
 
 CALLERS = 2
-PAUSE_S = 0.1
+PAUSE_S = 0.3
 DEADLINE_S = 30.0
 TOLERANCE = 1e-4
 """Of an output's range: what rounding in another order may do to a float plan. [1]"""

@@ -33,8 +33,11 @@ ONLINE_WITHIN_S = 60.0
 
 
 def nodes_named(*names: str) -> tuple[EmulatedNode, ...]:
-    """Agents at this machine's own speed."""
-    return tuple(EmulatedNode(name, compute_w=3.0, transmit_w=1.0) for name in names)
+    """Agents, the device slow, so that plans give others work."""
+    slow_down = {"device": 8.0}
+    return tuple(
+        EmulatedNode(name, compute_w=3.0, transmit_w=1.0, slow_down=slow_down.get(name, 1.0)) for name in names
+    )
 
 
 def write_request(folder: Path) -> tuple[Path, Path]:
@@ -50,13 +53,18 @@ def write_request(folder: Path) -> tuple[Path, Path]:
 
 
 def deploy_over_three(fleet: MixedFleet, request: Path) -> None:
-    """Add the model and have the device serve it with a part on each helper, whatever machines are worth it."""
+    """Add the model and have the device serve it with a part on each helper.
+
+    One operator may run anywhere but on one helper, another anywhere but on the other one, and the device is slow: so both have a part, and what
+    is needed while one of them is away may run on the source all the same.
+    """
     operators = [node.name or node.output[0] for node in onnx.load(MODEL_FILE).graph.node]
     # In float: 0.1 looks into int8 before it answers, which takes minutes where others compute, and nothing here needs it.
     fleet.splitctl("model", "add", MODEL, str(MODEL_FILE), "--max-quantizable", "0")
     fleet.splitctl("deploy", MODEL, "--source", "device")
-    for node, at in zip(HELPERS, (len(operators) // 3, 2 * len(operators) // 3), strict=True):
-        fleet.splitctl("pin", MODEL, operators[at], "--node", node)
+    for without, at in zip(reversed(HELPERS), (len(operators) // 3, 2 * len(operators) // 3), strict=True):
+        nodes = [option for node in fleet.nodes if node != without for option in ("--node", node)]
+        fleet.splitctl("pin", MODEL, operators[at], *nodes)
     assert set(fleet.await_serving(MODEL, request)["per_node"]) >= set(HELPERS)
 
 

@@ -47,7 +47,7 @@ def test_a_rolling_upgrade_under_load_fails_no_request(fleet: MixedFleet, tmp_pa
     finally:
         load.kill()
     assert asked.client == PREVIOUS
-    assert (asked.failed, asked.failures) == (0, ()), steps
+    assert asked.failed == 0, (steps, asked)
     assert asked.answered >= 20
     assert set(fleet.versions().values()) == {installed_version()} != {PREVIOUS}
     assert restarted_in_place(fleet, request, expected) == (0, ())

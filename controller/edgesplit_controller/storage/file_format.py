@@ -16,7 +16,7 @@ from edgesplit.errors import InvalidConfiguration
 __all__ = ["refuse_newer"]
 
 
-class _Head(msgspec.Struct, frozen=True):
+class _FormatHead(msgspec.Struct, frozen=True):
     """What every file of the controller that is replaced whole says of itself; nothing else of it is looked at."""
 
     format: int = 1
@@ -34,7 +34,7 @@ def refuse_newer(path: Path, content: bytes, known: int) -> None:
         InvalidConfiguration: A newer release wrote it.
     """
     try:
-        found = msgspec.json.decode(content, type=_Head).format
+        found = msgspec.json.decode(content, type=_FormatHead).format
     except (msgspec.DecodeError, UnicodeDecodeError):
         return
     if found > known:
