@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-distribution-python test-torch test-gpu check docs bench fuzz test-systemd test-joining test-docker test-testbed testbed lock clean
+.PHONY: help demo packages test-packages test-upgrade test test-distribution-python test-torch test-gpu check docs bench fuzz test-systemd test-joining test-docker test-testbed testbed lock clean
 help:  ## What there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-24s  %s\n", $$1, $$2}'
 
@@ -63,6 +63,13 @@ test-systemd: test-joining $(VENV)/.dev  ## Root: three machines with real syste
 test-joining: $(VENV)/.dev  ## Root: from three bare machines to a served request, every plane authenticated: counted and timed
 	$(BIN)/python -m pytest -m root tests/services/test_joining.py -s
 
+test-packages: $(VENV)/.dev  ## Root: apt install on three bare Debian machines, a served request, and apt purge leaves nothing
+	$(BIN)/python -m pytest -m root tests/services/test_packages.py -s
+
+test-upgrade: $(VENV)/.dev  ## Five agents and a controller from the previous release to this one under load, in both orders (minutes)
+	@sh tests/ensure_mosquitto.sh
+	$(BIN)/python -m tests.upgrade
+
 test-docker: $(VENV)/.dev  ## Build the images, run the compose file (docker, or buildah and podman)
 	$(BIN)/python -m pytest -m root tests/services/test_images.py -s
 
@@ -77,6 +84,9 @@ SCENARIO ?= smoke
 testbed: $(VENV)/.dev  ## Root: an experiment with live agents, SCENARIO=smoke, study, changes or a TOML file; a stopped one goes on (docs/testbed.md)
 	@sh tests/ensure_mosquitto.sh
 	$(BIN)/python -m lab run $(SCENARIO)
+
+packages: $(VENV)/.demo  ## Debian packages of agent and controller in dist/, for the Debian and the processor of this machine
+	@sh deb/build.sh $(BIN)/python dist
 
 UPGRADE ?=
 lock:  ## Lock files for what pyproject.toml asks (UPGRADE=--upgrade: the newest releases); asks the package index

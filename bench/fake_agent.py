@@ -59,6 +59,7 @@ class FakeAgent:
         hesitates: It prepares nothing while True.
         shy: It starts serving nothing new while True.
         opsets: What it says its onnxruntime loads; empty: nothing.
+        version: Which release it says it is.
         desired: The latest by model.
         heard: All that came of what should be held, in its order.
     """
@@ -86,6 +87,7 @@ class FakeAgent:
         self.shy = False
         self.memory_limit_bytes = 0
         self.opsets: dict[str, int] = {}
+        self.version = installed_version()
         self.desired: dict[str, Desired] = {}
         self.heard: list[Desired | None] = []
         self.offers: dict[str, ModelOffer] = {}
@@ -100,7 +102,7 @@ class FakeAgent:
             node=self.name,
             online=online,
             protocol=self._protocol,
-            version=installed_version(),
+            version=self.version,
             instance=self.instance,
             advertise=self.advertise if online else "",
             memory_limit_bytes=self.memory_limit_bytes,

@@ -29,6 +29,8 @@ PROGRAMS = {
     "edgesplit-agent": "edgesplit_agent.main",
 }
 """Name to the module that has its `main`."""
+ENDS_WITHIN_S = 20.0
+"""As the units have it (TimeoutStopSec=). [s]"""
 
 
 class CommandFailed(Exception):
@@ -185,6 +187,12 @@ class LocalFleet:
         process = self._processes.pop(name)
         process.kill()
         process.wait()
+
+    def end(self, name: str) -> None:
+        """End a process as its service manager would, and wait until it has ended (SIGTERM)."""
+        process = self._processes.pop(name)
+        process.terminate()
+        process.wait(timeout=ENDS_WITHIN_S)
 
     def hang(self, name: str) -> None:
         """Stop a process where it stands; its sockets stay (SIGSTOP)."""

@@ -447,3 +447,20 @@ async def test_requests_that_come_together_are_computed_together(bench: Bench) -
         await busy
         gate.clear()
     assert session.rows[-2:] == [1, 4]
+
+
+async def test_an_agent_that_is_to_stop_ends_what_it_has_and_takes_nothing_new(bench: Bench) -> None:
+    bench.engine.feed(PeerUp("edge"))
+    bench.engine.feed(DesiredChanged("m", desired("device", device_part(2), serve=2)))
+    await bench.until_serving(2)
+    client = asyncio.create_task(bench.engine.infer("m", {"x": X}, None))
+    await until(lambda: bench.peers.sent)
+    stopping = asyncio.create_task(bench.engine.drained(AGES_S))
+    await let_others_run()
+    with pytest.raises(NodeUnreachable, match="device is shutting down: send again elsewhere, or once it is back"):
+        await bench.engine.infer("m", {"x": X}, None)
+    assert not stopping.done()
+    bench.engine.feed(TensorsArrived("edge", ExecutionKey("m", 2, "i-1"), {"b": X}))
+    outputs, _ = await client
+    np.testing.assert_array_equal(outputs["y"], 2 * X)
+    assert await stopping

@@ -61,3 +61,23 @@ def test_an_agent_registers_with_the_opsets_that_its_onnxruntime_loads() -> None
     assert status.opsets == known_operator_sets()
     assert status.opsets[""] >= 21
     assert status.runtime.startswith("onnxruntime")
+
+
+async def test_an_agent_of_a_release_without_open_sizes_gets_no_part_of_such_a_model(fleet: Fleet) -> None:
+    fleet.agents["cloud"].version = "0.1.0"
+    fleet.agents["cloud"].announce()
+
+    def said() -> str:
+        status: NodeStatus | None = fleet.registry.node("cloud").status
+        return status.version if status is not None else ""
+
+    await until(lambda: said() == "0.1.0")
+    added = await fleet.client.add("open", convolutions(size=None), shapes={"image": [[1, 3, 16, 16]]})
+    told = "node cloud runs edgesplit 0.1.0, which knows no sizes that requests choose: update it"
+    assert f"{told}; no plan uses it until then" in added["warnings"]
+    await fleet.client.ask(DeployModel(name="open", source="device"))
+    assert "cloud" not in fleet.plan("open").assignment.node_of.values()
+    with pytest.raises(InvalidInput, match=told):
+        await fleet.client.ask(DeployModel(name="open", source="cloud"))
+    await fleet.client.add("fixed", convolutions())
+    await fleet.client.ask(DeployModel(name="fixed", source="cloud"))

@@ -12,9 +12,10 @@ from edgesplit.planning.goals import Goals
 from edgesplit_controller.models.intake.stages import take_in
 from edgesplit_controller.models.model_folders import ModelFolders
 from edgesplit_controller.models.submission import Submission
-from edgesplit_controller.storage.deployment_state import DeploymentState, State
+from edgesplit_controller.storage.deployment_state import STATE_FORMAT, DeploymentState, State
 from edgesplit_controller.storage.rollout_state import Epoch, Rollout
 from edgesplit_controller.storage.store import Store
+from edgesplit_controller.storage.write_health import StoreHealth
 from tests.controller.tiny_models import convolutions
 
 STATE_OF_AN_EARLIER_CONTROLLER = Path(__file__).with_name("state_of_2026_11.json")
@@ -127,3 +128,34 @@ def test_blobs_that_nobody_needs_are_freed(tmp_path: Path) -> None:
     assert store.blobs.has(kept)
     assert not store.blobs.has(stale)
     store.close()
+
+
+def test_a_folder_that_a_newer_release_wrote_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    Store(tmp_path).close()
+    newer = b'{"format": 2, "deployments": {"m": "what this release does not know"}}'
+    (tmp_path / "state.json").write_bytes(newer)
+    under_way = tmp_path / "blobs" / ".incoming-1"
+    under_way.write_bytes(b"half of a blob")
+    with pytest.raises(InvalidConfiguration, match=r"state\.json was written by a newer release .*format 2.*up to 1"):
+        Store(tmp_path)
+    assert ((tmp_path / "state.json").read_bytes(), under_way.read_bytes()) == (newer, b"half of a blob")
+    (tmp_path / "state.json").unlink()
+    Store(tmp_path).close()  # the refusal let go of the folder
+
+
+def test_what_is_written_has_this_releases_format_whatever_was_read(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_bytes(b'{"format": 0}')
+    store = Store(tmp_path)
+    store.save_state(store.load_state())
+    store.close()
+    assert json.loads((tmp_path / "state.json").read_bytes())["format"] == STATE_FORMAT
+
+
+def test_a_model_that_a_newer_release_wrote_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "m"
+    folder.mkdir(parents=True)
+    newer = b'{"format": 2, "operators": "what this release does not know"}'
+    (folder / "manifest.json").write_bytes(newer)
+    with pytest.raises(InvalidConfiguration, match=r"manifest\.json was written by a newer release .*format 2"):
+        ModelFolders(tmp_path, StoreHealth(tmp_path)).load()
+    assert (folder / "manifest.json").read_bytes() == newer

@@ -117,3 +117,18 @@ def test_odd_paths_are_written_as_systemd_reads_them() -> None:
     odd = replace(agent_unit(), program=Path("/opt/my 100%/edgesplit-agent"))
     text = unit_text(odd, Path("/etc/a$b.toml"))
     assert 'ExecStart="/opt/my 100%%/edgesplit-agent" --config /etc/a$$b.toml' in text
+
+
+def test_a_unit_of_a_package_is_used_and_stays(unit: ServiceUnit, systemd: FakeSystemd, tmp_path: Path) -> None:
+    packaged = tmp_path / "packaged" / NAME
+    packaged.parent.mkdir()
+    packaged.write_text(f"[Service]\nExecStart=/usr/bin/edgesplit-agent --config {CONFIGURATION}\n")
+    unit = replace(unit, packaged=packaged.parent)
+    assert unit.install(CONFIGURATION, restart=True) == f"found {packaged} and started it"
+    assert not (unit.units / NAME).exists()
+    assert f"enable {NAME}" in systemd.told
+    done = leave_fleet(NodeFiles(CONFIGURATION, tmp_path / "none"), unit, purge=False).done
+    assert done == (f"stopped and disabled {NAME}",)
+    assert packaged.exists()
+    (unit.units / NAME).write_text("[Service]\nExecStart=/mine\n")
+    assert unit.path == unit.units / NAME, "what an administrator wrote counts"

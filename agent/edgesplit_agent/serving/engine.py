@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from edgesplit.errors import EdgesplitError, FrameTooLarge, PeerUnreachable, RequestFailed, first_line
+from edgesplit.errors import EdgesplitError, FrameTooLarge, NodeUnreachable, PeerUnreachable, first_line
 from edgesplit.wire.frames import PackedTensor, pack_tensor
 from edgesplit.wire.headers import ExecutionKey, TensorHead
 from edgesplit.wire.tensors import Array
@@ -118,6 +118,7 @@ class Engine:
         """What handling events of a model's epoch took and is still to be written down. [s]"""
         self._clients: dict[str, Callable[[Answer], None]] = {}
         self._idle = asyncio.Event()
+        self._stopping = False
         self._epochs = PreparedEpochs(preparer, counters=counters, timings=timings, clock=clock)
         self._forwarded = ForwardedRequests(machine.node, self._answer)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -151,7 +152,8 @@ class Engine:
             await asyncio.sleep(BUSY_TICK_S if self.machine.busy else IDLE_TICK_S)
 
     async def drained(self, timeout_s: float) -> bool:
-        """Wait until no client waits for an answer; False if that took too long."""
+        """Take no request from now on, and wait until no client waits for an answer; False if that took too long."""
+        self._stopping = True
         try:
             async with asyncio.timeout(timeout_s):
                 while self._clients:
@@ -168,7 +170,7 @@ class Engine:
             task.cancel()
         await asyncio.gather(*tasks, self._forwarded.close(), self._epochs.close(), return_exceptions=True)
         for request in list(self._clients):
-            self._answer(request, RequestFailed(f"{self.machine.node} is shutting down: send again elsewhere"))
+            self._answer(request, self._leaves())
 
     # --- clients' requests -----------------------------------------------------------------------------------------
 
@@ -178,8 +180,14 @@ class Engine:
         """See `dataplane.host.Host`."""
         request = f"{self._instance}-{next(self._numbers)}"
         self._clients[request] = answer
-        self.feed(RequestArrived(request, model, arrays, deadline_s))
+        if self._stopping:
+            self._answer(request, self._leaves())
+        else:
+            self.feed(RequestArrived(request, model, arrays, deadline_s))
         return partial(self._give_up, request)
+
+    def _leaves(self) -> NodeUnreachable:
+        return NodeUnreachable(f"{self.machine.node} is shutting down: send again elsewhere, or once it is back")
 
     def room_bytes(self) -> int | None:
         """See `dataplane.host.Host`."""

@@ -36,10 +36,13 @@ from edgesplit_controller.graph.model_graph import (
 )
 from edgesplit_controller.quantization.codecs.codec_figures import CodecFigure
 from edgesplit_controller.storage.atomic_write import write_atomically
+from edgesplit_controller.storage.file_format import refuse_newer
 
 __all__ = ["Manifest", "ModelRecord", "Stage", "calibration_of", "read_record", "uncompleted", "write_record"]
 
 MANIFEST = "manifest.json"
+MANIFEST_FORMAT = 1
+"""Of a manifest and what lies beside it; 0.1 wrote 1 too."""
 NOT_OFFERED = "int8 and codecs that lose anything are not offered"
 GRAPH = "graph.onnx"
 OPEN_GRAPH = "open.onnx"
@@ -88,6 +91,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """A model but for its graph's nodes.
 
     Attributes:
+        format: Of what lies in the folder (`storage/file_format.py`).
         quantizable: Operators with an int8 form, in graph order; each names its unit.
         ranges: Calibrated least and greatest value of the tensors around them.
         noise: Over the quantizable operators.
@@ -102,7 +106,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         weight_bits: Of weights in int8, as the machine that measured its noise can compute with them.
     """
 
-    format: int = 1
+    format: int = MANIFEST_FORMAT
     name: str
     sha256: str
     operators: tuple[GraphOperator, ...]
@@ -240,13 +244,15 @@ def read_record(folder: Path) -> ModelRecord | None:
     """Read a record; None where its writing was never finished.
 
     Raises:
-        InvalidConfiguration: A file is damaged; names it.
+        InvalidConfiguration: A file is damaged, or of a newer release; names it.
     """
     path = folder / MANIFEST
     if not path.exists():
         return None
     try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        content = path.read_bytes()
+        refuse_newer(path, content, MANIFEST_FORMAT)
+        manifest = msgspec.json.decode(content, type=Manifest)
         proto = _load(folder / GRAPH)
         form = manifest.open.form(_load(folder / OPEN_GRAPH)) if manifest.open is not None else None
     except (msgspec.DecodeError, UnicodeDecodeError, OSError, ValueError) as error:

@@ -20,7 +20,19 @@ from edgesplit.planning.spreads import PredictionInterval
 from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit_controller.storage.rollout_state import Epoch, Rollout
 
-__all__ = ["DeploymentState", "FallbackRecord", "LocalFallback", "PlanRecord", "State", "Tightening", "active_plans"]
+__all__ = [
+    "STATE_FORMAT",
+    "DeploymentState",
+    "FallbackRecord",
+    "LocalFallback",
+    "PlanRecord",
+    "State",
+    "Tightening",
+    "active_plans",
+]
+
+STATE_FORMAT = 1
+"""Of the controller's folder; 0.1 wrote 1 too."""
 
 
 class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,6 +189,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """All of it.
 
     Attributes:
+        format: Of the whole folder, for whatever in it an older release would misread raises it (`file_format.py`).
         default_goals: Of models that are added later.
         goals: Model to its goals.
         tightenings: Model to how its noise model is tightened; a model without one is believed.
@@ -185,7 +198,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         sources: Model to the pattern of its sources, where one was named.
     """
 
-    format: int = 1
+    format: int = STATE_FORMAT
     default_goals: Goals = Goals()
     goals: dict[str, Goals] = {}
     epochs: dict[str, int] = {}

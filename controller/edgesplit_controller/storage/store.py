@@ -21,7 +21,8 @@ import structlog
 from edgesplit.errors import InvalidConfiguration, InvalidInput, StoreUnwritable
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.storage.atomic_write import write_atomically
-from edgesplit_controller.storage.deployment_state import State
+from edgesplit_controller.storage.deployment_state import STATE_FORMAT, State
+from edgesplit_controller.storage.file_format import refuse_newer
 from edgesplit_controller.storage.saved_speeds import SavedSpeed
 from edgesplit_controller.storage.write_health import StoreHealth
 
@@ -50,7 +51,7 @@ class Store:
         blobs: Graphs and weights.
 
     Raises:
-        InvalidConfiguration: The folder cannot be written, or another controller holds it.
+        InvalidConfiguration: The folder cannot be written, another controller holds it, or a newer release wrote it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -71,6 +72,7 @@ class Store:
             raise InvalidConfiguration(
                 f"[store] path {path} is in use by another controller: stop that one or name another folder"
             ) from error
+        self._refuse_newer()
         self.blobs = BlobStore(path / "blobs", partial(self.health.writing, mixed=True))
         for leftover in (*self.uploads.glob(".incoming-*"), *self.blobs.folder.glob(".incoming-*")):
             leftover.unlink(missing_ok=True)
@@ -88,6 +90,19 @@ class Store:
     def close(self) -> None:
         """Let another controller have the folder."""
         os.close(self._lock)
+
+    def _refuse_newer(self) -> None:
+        """Touch nothing of a folder that a newer release wrote: its state says which format all of it has."""
+        path = self.path / "state.json"
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return  # there is none, or reading it says why not
+        try:
+            refuse_newer(path, content, STATE_FORMAT)
+        except InvalidConfiguration:
+            os.close(self._lock)
+            raise
 
     def load_state(self) -> State:
         """Read what was remembered.
@@ -111,7 +126,7 @@ class Store:
         Raises:
             StoreUnwritable: What was remembered before stands.
         """
-        content = msgspec.json.encode(state)
+        content = msgspec.json.encode(msgspec.structs.replace(state, format=STATE_FORMAT))
         with self.health.writing():
             write_atomically(self.path / "state.json", content)
         self.health.succeeded()

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import random
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -19,6 +20,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from edgesplit.client.call import Call
+from edgesplit.client.patience import Patience
 from edgesplit.client.proof import ClientProof
 from edgesplit.errors import (
     EdgesplitError,
@@ -35,10 +38,10 @@ from edgesplit.wire.connection import Connection
 from edgesplit.wire.endpoints import open_connection
 from edgesplit.wire.frames import Frame, FrameLimits, check_hello, pack_tensors, unpack_tensors
 from edgesplit.wire.headers import Cancel, Failure, Hello, Infer, Ping, Result
-from edgesplit.wire.send_queue import FrameGate, OutgoingFrame
+from edgesplit.wire.send_queue import FrameGate
 from edgesplit.wire.tensors import Array, given_out
 
-__all__ = ["AsyncClient", "Call", "InferResult"]
+__all__ = ["AsyncClient", "InferResult"]
 
 _QUEUE_BYTES = 1 << 30
 PROMPT_S = 0.001
@@ -62,33 +65,13 @@ class InferResult:
     latency_s: float
 
 
-@dataclass(eq=False)
-class Call:
-    """A request under way.
-
-    Attributes:
-        started_s: When it was made. [s, monotonic]
-        answer: Once it was sent.
-        leaving: Likewise.
-    """
-
-    header: Infer
-    payloads: tuple[Array, ...]
-    started_s: float
-    answer: asyncio.Future[Frame] | None = None
-    leaving: OutgoingFrame | None = None
-
-    def left_s(self, span_s: float) -> float:
-        """What is left of a span that began with it. [s]"""
-        return span_s - (time.monotonic() - self.started_s)
-
-
 class AsyncClient:
     """Requests to one agent, on the running event loop.
 
     Args:
         address: The agent's host:port, or unix:/path of its socket on this machine.
         timeout_s: For connecting and the greeting. [s]
+        patience_s: See `edgesplit.connect`. [s]
         dead_after_s: While a request waits, an agent that neither takes nor sends a byte so long is lost. [s]
         identity: Greeting; an anonymous client's by default.
         gate_for: Given the agent's name, what to put in front of frames to it.
@@ -105,6 +88,7 @@ class AsyncClient:
         address: str,
         *,
         timeout_s: float = 5.0,
+        patience_s: float = 0.0,
         dead_after_s: float = 10.0,
         identity: Hello | None = None,
         gate_for: Callable[[str], FrameGate] | None = None,
@@ -118,6 +102,7 @@ class AsyncClient:
         self.address = address
         self._proof = proof or ClientProof.of(address, token, ca_file, cert_file, key_file)
         self._timeout_s = timeout_s
+        self._patience = Patience(patience_s)
         self._dead_after_s = dead_after_s
         self._identity = identity or Hello(
             protocol=PROTOCOL,
@@ -207,6 +192,20 @@ class AsyncClient:
 
     async def complete(self, call: Call) -> InferResult:
         """Send a request, unless `hasten` has, and wait for its result; see `infer_detailed`."""
+        while True:
+            try:
+                return await self._complete(call)
+            except EdgesplitError as error:
+                call.tries += 1
+                draw = random.random()  # noqa: S311 - jitter, no secret
+                pause_s = self._patience.pause_s(error, call.tries, call.lasted_s, time.monotonic(), draw)
+                if pause_s is None or self._closed:
+                    raise
+            deadline_s = call.header.deadline_s
+            await asyncio.sleep(pause_s if deadline_s is None else min(pause_s, max(call.left_s(deadline_s), 0.0)))
+            call.answer = call.leaving = None
+
+    async def _complete(self, call: Call) -> InferResult:
         deadline_s = call.header.deadline_s
         try:
             async with asyncio.timeout(None if deadline_s is None else call.left_s(deadline_s)):
@@ -251,7 +250,9 @@ class AsyncClient:
             self._give_up(call)
             raise
         self._is_prompt = call.left_s(PROMPT_S) > 0
-        return self._result(call, call.answer.result()) if call.answer.done() else None
+        if not call.answer.done() or call.answer.exception() is not None:
+            return None  # `complete` knows what follows
+        return self._result(call, call.answer.result())
 
     def _expect(self, call: Call) -> asyncio.Future[Frame]:
         """Have the answer to a request noted once it comes."""

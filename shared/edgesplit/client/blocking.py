@@ -32,11 +32,13 @@ class Client:
     time, and for `submit`, a background thread does.
     """
 
-    def __init__(self, address: str, *, timeout_s: float = 5.0, proof: ClientProof | None = None) -> None:
+    def __init__(
+        self, address: str, *, timeout_s: float = 5.0, patience_s: float = 0.0, proof: ClientProof | None = None
+    ) -> None:
         self._driver = LoopDriver("edgesplit-client")
         self._closed = False
         try:
-            self._client = self._driver.run(_connected(address, timeout_s, proof or ClientProof()))
+            self._client = self._driver.run(_connected(address, timeout_s, patience_s, proof or ClientProof()))
         except BaseException:
             self._stop()
             raise
@@ -102,6 +104,7 @@ def connect(
     address: str,
     *,
     timeout_s: float = 5.0,
+    patience_s: float = 0.0,
     token: str | None = None,
     ca_file: str | os.PathLike[str] | None = None,
     cert_file: str | os.PathLike[str] | None = None,
@@ -112,6 +115,8 @@ def connect(
     Args:
         address: host:port as in the agent's `[data] listen`, or unix:/path as in `[data] socket`.
         timeout_s: For connecting. [s]
+        patience_s: How long a request may wait for an agent that is away, as while it is upgraded, and be sent again once it is back; requests
+            are answered alike however often they are asked. 0: it fails at once. A deadline holds all the same. [s]
         token: Of `splitctl token add`, for agents of a secured fleet; needs `ca_file`, but on this machine.
         ca_file: Certificate of the fleet's authority (authority.pem): the connection is encrypted, and the agent has to prove that it
             is one of that fleet.
@@ -124,10 +129,11 @@ def connect(
         ProtocolMismatch: It speaks another version.
         InvalidConfiguration: A file cannot be used, or a token would leave the machine in the clear.
     """
-    return Client(address, timeout_s=timeout_s, proof=ClientProof.of(address, token, ca_file, cert_file, key_file))
+    proof = ClientProof.of(address, token, ca_file, cert_file, key_file)
+    return Client(address, timeout_s=timeout_s, patience_s=patience_s, proof=proof)
 
 
-async def _connected(address: str, timeout_s: float, proof: ClientProof) -> AsyncClient:
-    client = AsyncClient(address, timeout_s=timeout_s, proof=proof)
+async def _connected(address: str, timeout_s: float, patience_s: float, proof: ClientProof) -> AsyncClient:
+    client = AsyncClient(address, timeout_s=timeout_s, patience_s=patience_s, proof=proof)
     await client.connect()
     return client

@@ -17,6 +17,8 @@ from edgesplit.errors import InvalidConfiguration
 __all__ = ["ServiceUnit", "unit_text"]
 
 UNITS = Path("/etc/systemd/system")
+PACKAGED = Path("/usr/lib/systemd/system")
+"""Units that a distribution's package brought; of one name, that in `UNITS` counts (systemd.unit(5))."""
 BOOTED = Path("/run/systemd/system")
 """There where systemd manages the machine (sd_booted(3))."""
 _HIDDEN = tuple(Path(folder) for folder in ("/home", "/root", "/run/user", "/tmp", "/var/tmp"))  # noqa: S108 - compared, not used
@@ -38,7 +40,8 @@ class ServiceUnit:
         program: The daemon's command line program, after which the unit is named.
         shipped: The unit's text, for the usual places.
         mark: First line of an installed unit: who installed it, as a comment.
-        units: Folder of units.
+        units: Folder of units that are installed by hand or by these commands.
+        packaged: Folder of units of packages.
         booted: There where systemd manages the machine.
         run: Calls a program.
     """
@@ -47,6 +50,7 @@ class ServiceUnit:
     shipped: str
     mark: str
     units: Path = UNITS
+    packaged: Path = PACKAGED
     booted: Path = BOOTED
     run: Run = _run
 
@@ -57,8 +61,9 @@ class ServiceUnit:
 
     @property
     def path(self) -> Path:
-        """Of the unit."""
-        return self.units / self.name
+        """Of the unit: where one is, else where it would be installed."""
+        installed, packaged = self.units / self.name, self.packaged / self.name
+        return packaged if packaged.exists() and not installed.exists() else installed
 
     @property
     def is_ours(self) -> bool:

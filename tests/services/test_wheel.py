@@ -1,0 +1,25 @@
+"""What is handed out: the wheel holds the three packages, and nothing of tests, benchmarks, demo or models."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+from tests.services.material import project_wheel
+
+PACKAGES = {"edgesplit", "edgesplit_agent", "edgesplit_controller"}
+FILES = {".py", ".typed", ".service", ".json"}
+LARGEST_BYTES = 2 << 20
+
+
+def test_the_wheel_holds_the_packages_alone(tmp_path: Path) -> None:
+    wheel = project_wheel(tmp_path)
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert wheel.stat().st_size < LARGEST_BYTES
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    own = [name for name in names if ".dist-info/" not in name]
+    assert {name.partition("/")[0] for name in own} == PACKAGES
+    assert {Path(name).suffix for name in own} == FILES
+    metadata = {name.partition(".dist-info/")[2] for name in names if ".dist-info/" in name}
+    assert metadata == {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE"}
