@@ -24,6 +24,7 @@ __all__ = [
     "ArtifactsSection",
     "ControllerBrokerSection",
     "ControllerConfiguration",
+    "ControllerSection",
     "ModelsSection",
     "PlanningSection",
     "StoreSection",
@@ -67,6 +68,19 @@ class ArtifactsSection(Section, frozen=True, kw_only=True):
     listen: str = ""
     advertise: str = ""
     max_upload_bytes: int = 64 << 30
+
+
+class ControllerSection(Section, frozen=True, kw_only=True):
+    """`[controller]`: how this controller stands to others at the same broker.
+
+    Attributes:
+        standby: Wait while another controller serves, and take over once it is gone; else a second one is refused.
+        take_over: A controller whose store is new, damaged or behind takes over what nodes keep of the last one's records; false:
+            it goes on with what its store holds.
+    """
+
+    standby: bool = False
+    take_over: bool = True
 
 
 class ModelsSection(Section, frozen=True, kw_only=True):
@@ -146,6 +160,7 @@ class ControllerConfiguration(Section, frozen=True, kw_only=True):
     """The whole file."""
 
     broker: ControllerBrokerSection = ControllerBrokerSection()
+    controller: ControllerSection = ControllerSection()
     store: StoreSection = msgspec.field(default_factory=StoreSection)
     artifacts: ArtifactsSection = ArtifactsSection()
     planning: PlanningSection = PlanningSection()
