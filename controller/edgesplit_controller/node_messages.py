@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from edgesplit.control.archive_messages import KEPT_ARCHIVE, Archive
+from edgesplit.control.archive_messages import KEPT_ARCHIVE, KeptArchive
 from edgesplit.control.figure_messages import LINK_METRICS, NODE_METRICS, USAGE, LinkMetrics, NodeMetrics, Usage
 from edgesplit.control.noise_messages import NOISE_REPORT, NoiseReport
 from edgesplit.control.plan_messages import OBSERVED, Observed
@@ -76,7 +76,7 @@ class NodeMessages:
         events: EventLog,
         seldom: RateLimitedEvents,
         knows_model: Callable[[str], bool],
-        on_kept: Callable[[str, Archive | None], None],
+        on_kept: Callable[[str, KeptArchive | None], None],
     ) -> None:
         self._bus = bus
         self._registry, self._clocks, self._traffic, self._speeds = registry, clocks, traffic, speeds

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from edgesplit.control.archive_messages import ARCHIVE, KEPT_ARCHIVE, Archive
+from edgesplit.control.archive_messages import ARCHIVE, KEPT_ARCHIVE, Archive, KeptArchive
 from edgesplit.control.event_messages import EVENT, Event
 from edgesplit.control.registration_messages import CONTROLLER_CLAIM, CONTROLLER_STATUS, ControllerStatus
 from edgesplit.daemon.certificate_renewal import CertificateRenewal
@@ -284,7 +284,7 @@ class Service:
     def _on_archive(self, _topic: str, archive: Archive | None) -> None:
         self.turn.hear(archive, speaking=self._bus.connected)
 
-    def _on_kept(self, topic: str, archive: Archive | None) -> None:
+    def _on_kept(self, topic: str, archive: KeptArchive | None) -> None:
         self.known.registry.keep(KEPT_ARCHIVE, topic, archive)
         is_empty = self.known.rollouts.state == State() and not self.known.catalog.records
         self.turn.hear_kept(archive, is_empty=is_empty)

@@ -122,7 +122,7 @@ class FleetArchive:
                     self._store.save_reign(self._store.reign.begun())
                     begun = True
                 self._outnumber_others()
-                await self._bring_up_to_date()
+                await self.bring_up_to_date()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY_S):
                     await self._moved.wait()
@@ -140,7 +140,7 @@ class FleetArchive:
             self._store.save_reign(msgspec.structs.replace(reign, number=max(others) + 1))
             self._published = None
 
-    async def _bring_up_to_date(self) -> None:
+    async def bring_up_to_date(self) -> None:
         """Write the pieces that changed, and publish the list if it did.
 
         Raises:

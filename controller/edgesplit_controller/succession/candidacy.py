@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable
 from typing import TypeVar
 
-from edgesplit.control.archive_messages import ARCHIVE, KEPT_ARCHIVE, Archive
+from edgesplit.control.archive_messages import ARCHIVE, KEPT_ARCHIVE, Archive, KeptArchive
 from edgesplit.control.plan_messages import OBSERVED, Observed
 from edgesplit.control.registration_messages import (
     CONTROLLER_CLAIM,
@@ -157,7 +157,7 @@ class Candidacy:
         if archive is not None:
             self._broker_archive = archive
 
-    def _on_kept(self, topic: str, archive: Archive | None) -> None:
+    def _on_kept(self, topic: str, archive: KeptArchive | None) -> None:
         _keep(self._kept, KEPT_ARCHIVE.names(topic)[0], archive)
 
     def _on_node(self, topic: str, status: NodeStatus | None) -> None:
