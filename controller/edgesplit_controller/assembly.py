@@ -162,6 +162,7 @@ def make_knowledge(configuration: ControllerConfiguration, store: Store, bus: Me
         registry=registry,
         publish=publish_archive,
         writing=writing,
+        secured=configuration.security.secured,
     )
     store.on_saved = outbox.on_offer = archive.changed
     return Knowledge(

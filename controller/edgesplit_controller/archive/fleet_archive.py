@@ -76,6 +76,7 @@ class FleetArchive:
         registry: Who could keep them.
         publish: Takes each list.
         writing: Told when blobs are written that no list names yet.
+        secured: Whether nodes give blobs over TLS alone.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class FleetArchive:
         registry: Registry,
         publish: Callable[[Archive], None],
         writing: BlobWrites,
+        secured: bool = False,
     ) -> None:
         self._store = store
         self._state = state
@@ -94,6 +96,7 @@ class FleetArchive:
         self._registry = registry
         self._publish = publish
         self._writing = writing
+        self._secured = secured
         self._moved = asyncio.Event()
         self._pieces: dict[str, _Piece] = {}
         self._published: Archive | None = None
@@ -184,7 +187,7 @@ class FleetArchive:
         return chosen_keepers(
             {deployment.source for deployment in state.deployments.values()},
             self._published.keepers if self._published is not None else kept,
-            able=[name for name, node in nodes.items() if gives_blobs(node)],
+            able=[name for name, node in nodes.items() if gives_blobs(node, secured=self._secured)],
             known=nodes.keys(),
         )
 
@@ -214,9 +217,14 @@ class FleetArchive:
         self._made = set(named)
 
 
-def gives_blobs(node: FleetNode) -> bool:
-    """Whether a node is there and its blobs may be fetched from elsewhere than its own machine, unless all live on one."""
+def gives_blobs(node: FleetNode, *, secured: bool) -> bool:
+    """Whether a node is there and its blobs can be fetched: from elsewhere than its own machine, unless all live on one.
+
+    Args:
+        node: It.
+        secured: Whether blobs are given over TLS alone, which an endpoint on loopback does not speak.
+    """
     status = node.status
     if status is None or not status.online or node.refused or not status.http:
         return False
-    return not is_loopback(host_of(status.http)) or is_loopback(host_of(status.advertise))
+    return not is_loopback(host_of(status.http)) or (not secured and is_loopback(host_of(status.advertise)))
