@@ -212,6 +212,10 @@ class ControllerConfiguration(Section, frozen=True, kw_only=True):
         ):
             if not getattr(self.planning, key) >= 0:
                 raise InvalidConfiguration(f"planning.{key} must be 0 or more")
+        if self.controller.standby and self.broker.embedded:
+            raise InvalidConfiguration(
+                "controller.standby needs a broker that outlives the first controller: run one of its own instead of broker.embedded"
+            )
 
     @property
     def store_path(self) -> Path:

@@ -67,6 +67,7 @@ def main(path: Path | None, print_config: bool, log_level: str) -> None:
 
 async def _run(configuration: ControllerConfiguration) -> None:
     from edgesplit_controller.broker.embedded_broker import EmbeddedBroker  # noqa: PLC0415 - --print-config needs none of it
+    from edgesplit_controller.storage.store import Store  # noqa: PLC0415
     from edgesplit_controller.succession.succession import Succession  # noqa: PLC0415
 
     notifier = Notifier()
@@ -76,6 +77,7 @@ async def _run(configuration: ControllerConfiguration) -> None:
         loop.add_signal_handler(name, stop.set)
     with contextlib.ExitStack() as stack:
         if configuration.broker.embedded:
+            Store.check_free(configuration.store_path)  # before its broker finds its port taken
             broker = EmbeddedBroker(configuration.broker.url)
             broker.start()
             stack.callback(broker.stop)

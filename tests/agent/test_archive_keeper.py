@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -44,9 +46,9 @@ class Bus:
 class Node:
     """One start of an agent's keeper."""
 
-    def __init__(self, folder: Path, limit_bytes: int = 1 << 20) -> None:
+    def __init__(self, folder: Path, controller: str = "") -> None:
         self.bus = Bus()
-        self.cache = BlobCache(folder, limit_bytes, lambda: "")
+        self.cache = BlobCache(folder, 1 << 20, lambda: controller)
         self.keeper = ArchiveKeeper("edge", self.cache, self.bus)  # type: ignore[arg-type]
         self.keeper.start()
 
@@ -141,3 +143,19 @@ async def test_a_damaged_note_of_what_was_kept_is_no_more_than_none(folder: Path
     node.hear(archive(1, 2, *BLOBS))
     await until(lambda: node.kept == (1, 2))
     await node.keeper.close()
+
+
+async def test_a_list_that_another_took_the_place_of_fails_in_silence(folder: Path) -> None:
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context))
+    node = Node(folder, controller="http://127.0.0.1:1")
+    node.hear(archive(1, 1, b"nobody has this"))
+    await until(lambda: any(folder.glob("*.part")), "it is being fetched")
+    node.hear(archive(1, 2, *BLOBS))
+    await until(lambda: node.kept == (1, 2))
+    await until(lambda: not any(folder.glob("*.part")), "fetching it ended")
+    await let_others_run()
+    gc.collect()
+    assert told == []
+    await node.keeper.close()
+    await node.cache.close()

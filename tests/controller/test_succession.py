@@ -12,7 +12,12 @@ from edgesplit.control.archive_messages import Archive, ArchiveEntry
 from edgesplit.errors import InvalidConfiguration, NameTaken
 from edgesplit.operations.plan_operations import DeployModel
 from edgesplit_controller.archive.turn import Turn
-from edgesplit_controller.configuration import ControllerConfiguration, ControllerSection, StoreSection
+from edgesplit_controller.configuration import (
+    ControllerBrokerSection,
+    ControllerConfiguration,
+    ControllerSection,
+    StoreSection,
+)
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.storage.store import Store
 from edgesplit_controller.succession.succession import Succession
@@ -137,3 +142,11 @@ async def test_records_at_nodes_end_the_turn_of_a_controller_that_knows_nothing_
     stubborn.hear(kept, speaking=True)
     assert not stubborn.is_over
     store.close()
+
+
+def test_a_controller_that_brings_the_broker_cannot_stand_by() -> None:
+    configuration = ControllerConfiguration(
+        broker=ControllerBrokerSection(embedded=True), controller=ControllerSection(standby=True)
+    )
+    with pytest.raises(InvalidConfiguration, match="needs a broker that outlives the first controller"):
+        configuration.validate()

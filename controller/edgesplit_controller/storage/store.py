@@ -111,9 +111,7 @@ class Store:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(self._lock)
-            raise InvalidConfiguration(
-                f"[store] path {path} is in use by another controller: stop that one or name another folder"
-            ) from error
+            raise _in_use(path) from error
         try:
             self._make_sound()
         except OSError as error:
@@ -124,6 +122,16 @@ class Store:
             raise
         self.blobs = BlobStore(path / "blobs", partial(self.health.writing, mixed=True))
         self.reign = self._load_reign()
+
+    @staticmethod
+    def check_free(path: Path) -> None:
+        """Refuse a folder that another process holds.
+
+        Raises:
+            InvalidConfiguration: It does.
+        """
+        if is_in_use(path):
+            raise _in_use(path)
 
     def _make_sound(self) -> None:
         """Have every folder be one, and every blob and history a file."""
@@ -313,6 +321,12 @@ class Store:
             yield
         except OSError as error:
             self._log.debug("not-deleted", reason=str(error))
+
+
+def _in_use(path: Path) -> InvalidConfiguration:
+    return InvalidConfiguration(
+        f"[store] path {path} is in use by another controller: stop that one or name another folder"
+    )
 
 
 def _nobody() -> None:
