@@ -24,6 +24,7 @@ from edgesplit.errors import NameTaken
 from edgesplit.trust.access import Access
 from edgesplit.trust.subjects import normal_serial
 from edgesplit.trust.tokens import TokenGrant
+from edgesplit_agent.archive_keeper import ArchiveKeeper
 from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.artifacts.sources import Source, peer_sources
 from edgesplit_agent.assembly import (
@@ -171,6 +172,7 @@ class Agent:
             glimpse=self._watch.glimpse,
             spent=partial(figures.metrics.measured_itself, "retiming"),
         )
+        self._archive = ArchiveKeeper(identity.node, self._cache, self.control.bus)
         self._http: HttpEndpoint | None = None
         self._addresses: Mapping[str, str] = {}
         self._connected: dict[str, str] = {}
@@ -203,6 +205,7 @@ class Agent:
         self._advertiser.listening(bound, http)
         log_emulation(configuration.emulation)
         log_security(configuration)
+        self._archive.start()
         self.control.start()
         self._readiness.connecting()
         for work in (
@@ -238,6 +241,7 @@ class Agent:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._archive.close()
         await self._profiler.close()
         await self.engine.close()
         await self.plane.close()
@@ -378,6 +382,7 @@ class Agent:
         """Try again at once what failed because something was away."""
         self.engine.feed(CauseReturned())
         self._profiler.cause_returned()
+        self._archive.cause_returned()
 
     def _artifact_peers(self) -> tuple[Source, ...]:
         nodes, secured = self.control.online_nodes(), self._access is not None

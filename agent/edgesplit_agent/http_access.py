@@ -3,7 +3,7 @@
 Owns: the rights by route. Its rule: every request is judged by the certificate of its connection, else by its Bearer token, before its
 body is read. Not here: the rules by role (`edgesplit.trust.access`), TLS itself (`edgesplit.trust.https_entrance`).
 
-    /blobs                           nodes
+    /blobs                           nodes, the controller
     /metrics, /v2/health             any certificate, any token, this machine
     everything else (/v2)            client, operator, node; a token, for its models and at its rate; programs of this machine
 """
@@ -61,7 +61,7 @@ class HttpAccess:
     def _judge(self, request: web.Request) -> None:
         access, certificate = self._access, certificate_of(request.transport)
         if request.path.startswith("/blobs"):
-            access.check_node(certificate)
+            access.check_blob_reader(certificate)
             return
         is_local = is_loopback(request.remote or "")
         if request.path in _FIGURES and (is_local or certificate is not None):

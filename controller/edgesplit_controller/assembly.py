@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from edgesplit.control.archive_messages import ARCHIVE, Archive
 from edgesplit.control.event_messages import EVENT, Event
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit_controller.answering.dispatch import Operations
@@ -23,6 +24,7 @@ from edgesplit_controller.answering.plan_answers import PlanAnswers
 from edgesplit_controller.answering.state_changes import StateChanges
 from edgesplit_controller.answering.studies import Studies
 from edgesplit_controller.answering.trust_answers import TrustAnswers
+from edgesplit_controller.archive.fleet_archive import FleetArchive
 from edgesplit_controller.configuration import ControllerConfiguration, PlanningSection
 from edgesplit_controller.deciding.battery_floors import BatteryFloors
 from edgesplit_controller.deciding.beside.shape_watch import ShapeWatch
@@ -67,6 +69,7 @@ class Knowledge:
     Attributes:
         outbox: Where nodes are told.
         writing: Blobs that nobody names yet.
+        archive: What nodes keep for the day on which the store is lost.
     """
 
     registry: Registry
@@ -80,6 +83,7 @@ class Knowledge:
     certainty: Certainty
     outbox: BusOutbox
     writing: BlobWrites
+    archive: FleetArchive
 
 
 @dataclass(frozen=True)
@@ -116,11 +120,14 @@ def make_knowledge(configuration: ControllerConfiguration, store: Store, bus: Me
         run: Carries out completions of models.
 
     Raises:
-        InvalidConfiguration: A file of the store is damaged.
+        InvalidConfiguration: A file of the store can neither be read nor set aside.
     """
 
     def publish(event: Event) -> None:
         bus.publish(EVENT, event, event.origin)
+
+    def publish_archive(archive: Archive) -> None:
+        bus.publish(ARCHIVE, archive)
 
     settings, state, registry = configuration.planning, store.load_state(), Registry()
     events, outbox = EventLog(store.events, publish), BusOutbox(bus, lambda: registry.nodes)
@@ -147,6 +154,17 @@ def make_knowledge(configuration: ControllerConfiguration, store: Store, bus: Me
     )
     clocks, traffic = NodeClocks(time.monotonic, time.time), Traffic(time.monotonic)
     handling = HandlingBook(lambda: rollouts.state.deployments)
+    writing = BlobWrites()
+    archive = FleetArchive(
+        store,
+        state=lambda: rollouts.state,
+        records=lambda: catalog.records,
+        registry=registry,
+        publish=publish_archive,
+        writing=writing,
+        secured=configuration.security.secured,
+    )
+    store.on_saved = outbox.on_offer = archive.changed
     return Knowledge(
         registry,
         clocks,
@@ -158,7 +176,8 @@ def make_knowledge(configuration: ControllerConfiguration, store: Store, bus: Me
         handling,
         Certainty(registry, speeds, handling),
         outbox,
-        BlobWrites(),
+        writing,
+        archive,
     )
 
 
@@ -201,7 +220,7 @@ def make_deciders(known: Knowledge, store: Store, settings: PlanningSection, *, 
     guard = NoiseGuard(
         known.rollouts, deployer, maker, models=known.catalog.deployed, events=known.events, settings=settings
     )
-    changes = StateChanges(known.rollouts, known.catalog, known.writing.when_done)
+    changes = StateChanges(known.rollouts, known.catalog, known.writing.when_done, known.archive)
     completion = ModelCompletion(deployer, known.events, changes.collect)
     shapes = ShapeWatch(
         known.catalog,

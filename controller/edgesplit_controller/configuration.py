@@ -26,6 +26,7 @@ __all__ = [
     "ArtifactsSection",
     "ControllerBrokerSection",
     "ControllerConfiguration",
+    "ControllerSection",
     "HomeAssistantSection",
     "ModelsSection",
     "PlanningSection",
@@ -71,6 +72,19 @@ class ArtifactsSection(Section, frozen=True, kw_only=True):
     listen: str = ""
     advertise: str = ""
     max_upload_bytes: int = 64 << 30
+
+
+class ControllerSection(Section, frozen=True, kw_only=True):
+    """`[controller]`: how this controller stands to others at the same broker.
+
+    Attributes:
+        standby: Wait while another controller serves, and take over once it is gone; else a second one is refused.
+        take_over: A controller whose store is new, damaged or behind takes over what nodes keep of the last one's records; false:
+            it goes on with what its store holds.
+    """
+
+    standby: bool = False
+    take_over: bool = True
 
 
 class ModelsSection(Section, frozen=True, kw_only=True):
@@ -162,6 +176,7 @@ class ControllerConfiguration(Section, frozen=True, kw_only=True):
     """The whole file."""
 
     broker: ControllerBrokerSection = ControllerBrokerSection()
+    controller: ControllerSection = ControllerSection()
     store: StoreSection = msgspec.field(default_factory=StoreSection)
     artifacts: ArtifactsSection = ArtifactsSection()
     planning: PlanningSection = PlanningSection()
@@ -215,6 +230,10 @@ class ControllerConfiguration(Section, frozen=True, kw_only=True):
             if not getattr(self.planning, key) >= 0:
                 raise InvalidConfiguration(f"planning.{key} must be 0 or more")
         check_prefix("home_assistant.prefix", self.home_assistant.prefix)
+        if self.controller.standby and self.broker.embedded:
+            raise InvalidConfiguration(
+                "controller.standby needs a broker that outlives the first controller: run one of its own instead of broker.embedded"
+            )
 
     @property
     def store_path(self) -> Path:

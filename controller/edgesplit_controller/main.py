@@ -67,8 +67,8 @@ def main(path: Path | None, print_config: bool, log_level: str) -> None:
 
 async def _run(configuration: ControllerConfiguration) -> None:
     from edgesplit_controller.broker.embedded_broker import EmbeddedBroker  # noqa: PLC0415 - --print-config needs none of it
-    from edgesplit_controller.service import Service  # noqa: PLC0415
     from edgesplit_controller.storage.store import Store  # noqa: PLC0415
+    from edgesplit_controller.succession.succession import Succession  # noqa: PLC0415
 
     notifier = Notifier()
     stop = asyncio.Event()
@@ -76,15 +76,14 @@ async def _run(configuration: ControllerConfiguration) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
     with contextlib.ExitStack() as stack:
-        store = Store(configuration.store_path)
-        stack.callback(store.close)
         if configuration.broker.embedded:
+            Store.check_free(configuration.store_path)  # before its broker finds its port taken
             broker = EmbeddedBroker(configuration.broker.url)
             broker.start()
             stack.callback(broker.stop)
-        service = Service(configuration, store)
+        life = Succession(configuration)
         watchdog = asyncio.create_task(ping_watchdog(notifier))
-        starting = asyncio.create_task(_start_and_tell(service, notifier, configuration))
+        starting = asyncio.create_task(_start_and_tell(life, notifier, configuration))
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -95,7 +94,7 @@ async def _run(configuration: ControllerConfiguration) -> None:
             for task in (starting, stopping, watchdog):
                 task.cancel()
             await asyncio.gather(starting, stopping, watchdog, return_exceptions=True)
-            await service.close()
+            await life.close()
 
 
 class _Startable(Protocol):
@@ -112,8 +111,11 @@ class _Startable(Protocol):
         ...
 
     async def start(self) -> str:
-        """Begin; returns where artifacts are."""
+        """Begin; returns where artifacts are, or nothing where it stands by."""
         ...
+
+    async def failed(self) -> None:
+        """Wait for what ends it by itself, and raise it."""
 
 
 async def _start_and_tell(service: _Startable, notifier: Notifier, configuration: ControllerConfiguration) -> None:
@@ -139,11 +141,15 @@ async def _start_and_tell(service: _Startable, notifier: Notifier, configuration
         base = await starting
     finally:
         starting.cancel()
-    log.info("ready", artifacts=base)
+    if base:
+        log.info("ready", artifacts=base)
     notifier.ready(service.standing)
     said = service.standing
+    failing = asyncio.ensure_future(service.failed())
     while True:
-        await asyncio.sleep(STATUS_EVERY_S)
+        await asyncio.wait({failing}, timeout=STATUS_EVERY_S)
+        if failing.done():
+            failing.result()
         if service.standing != said:
             said = service.standing
             notifier.status(said)

@@ -22,11 +22,15 @@ class BusOutbox:
     Args:
         bus: Where it is published.
         nodes: Every node that ever registered.
+
+    Attributes:
+        on_offer: Called when a model comes, changes or goes.
     """
 
     def __init__(self, bus: MessageBus, nodes: Callable[[], Iterable[str]]) -> None:
         self._bus = bus
         self._nodes = nodes
+        self.on_offer: Callable[[], None] = _nobody
 
     def publish_desired(self, desired: Desired) -> None:
         """What a node should hold of a model."""
@@ -47,6 +51,7 @@ class BusOutbox:
     def publish_offer(self, offer: ModelOffer) -> None:
         """Every node should profile a model."""
         self._bus.publish(MODEL_OFFER, offer, offer.model)
+        self.on_offer()
 
     def ask_profile(self, node: str, request: ProfileRequest) -> None:
         """A node should measure a model once more."""
@@ -55,8 +60,13 @@ class BusOutbox:
     def clear_offer(self, model: str) -> None:
         """A model is gone, and with it what offline nodes reported on it."""
         self._bus.clear(MODEL_OFFER, model)
+        self.on_offer()
         for node in self._nodes():
             for row in written_by("agent"):
                 # Nodes' own topics: repeated after a reconnect, this would remove what they say of a later model.
                 if row.lives_with is not None:
                     self._bus.wipe(row.of(node, model))
+
+
+def _nobody() -> None:
+    """Nobody wants to know yet."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 import structlog
 
+from edgesplit.control.archive_messages import ARCHIVE, KEPT_ARCHIVE, Archive, KeptArchive
 from edgesplit.control.event_messages import EVENT, Event
 from edgesplit.control.registration_messages import CONTROLLER_CLAIM, CONTROLLER_STATUS, ControllerStatus
 from edgesplit.daemon.certificate_renewal import CertificateRenewal
@@ -29,6 +30,7 @@ from edgesplit.release import PROTOCOL, installed_version
 from edgesplit.topic_table import written_by
 from edgesplit.wire.address import TcpAddress, is_loopback
 from edgesplit_controller.answering.inbox import Inbox
+from edgesplit_controller.archive.turn import Turn
 from edgesplit_controller.artifacts.artifact_address import ArtifactAddress
 from edgesplit_controller.artifacts.artifact_server import ArtifactServer
 from edgesplit_controller.artifacts.trust_routes import TrustRoutes
@@ -40,11 +42,12 @@ from edgesplit_controller.monitoring.home_assistant import HomeAssistant
 from edgesplit_controller.monitoring.metrics_page import ControllerStanding, render_metrics
 from edgesplit_controller.node_messages import NodeMessages
 from edgesplit_controller.rate_limited_events import EventFlood, RateLimitedEvents
+from edgesplit_controller.storage.deployment_state import State
 from edgesplit_controller.storage.store import Store
 from edgesplit_controller.storage.store_keeper import StoreKeeper
 from edgesplit_controller.trust_assembly import make_renewal, make_security, make_trust
 
-__all__ = ["Service"]
+__all__ = ["Service", "another_controller"]
 
 SETTLE_S = 0.7
 """After connecting, what the broker retained needs a moment to arrive."""
@@ -59,17 +62,27 @@ class Service:
         configuration: Effective values.
         store: The folder, already held.
         run: Carries out completions of models.
+        instance: Under which it holds the controller's name; drawn where nobody holds that yet.
 
     Attributes:
         known: What it knows of nodes, models and plans.
         decide: What decides over plans.
         trust: The fleet's authority; None where it has none.
+        turn: Whether it may decide.
     """
 
-    def __init__(self, configuration: ControllerConfiguration, store: Store, run: IntakeRun = run_in_process) -> None:
+    def __init__(
+        self,
+        configuration: ControllerConfiguration,
+        store: Store,
+        run: IntakeRun = run_in_process,
+        *,
+        instance: str = "",
+    ) -> None:
         self._configuration = configuration
         self._log = structlog.get_logger(part="controller")
-        self._instance = secrets.token_hex(8)
+        self._instance = instance or secrets.token_hex(8)
+        self._store = store
         offline = self._status(online=False, artifacts="")
         self._security = make_security(configuration, store)
         if self._security is not None:
@@ -80,17 +93,25 @@ class Service:
             client_id=f"edgesplit-controller-{secrets.token_hex(8)}",
             will=(CONTROLLER_STATUS.of(), offline),
             sealing=self._security,
-            registered=Registered(CONTROLLER_STATUS.of(), CONTROLLER_CLAIM.of(), self._instance, _another_controller),
+            registered=Registered(CONTROLLER_STATUS.of(), CONTROLLER_CLAIM.of(), self._instance, another_controller),
             on_malformed=self._on_malformed,
             on_connection=self._on_connection,
             on_accepted=self._on_accepted,
             on_refused=self._on_refused,
             on_rival=self._on_rival,
+            on_standby=self._on_standby,
             on_oversize=self._on_oversize,
+            may_speak=self._may_speak,
         )
         settings = configuration.planning
         self.known = known = make_knowledge(configuration, store, self._bus, run)
         self.decide = decide = make_deciders(known, store, settings, by_itself=configuration.models.plan_shapes)
+        self.turn = Turn(
+            store,
+            takes_over=configuration.controller.take_over,
+            events=known.events,
+            changed=self._publish_status,
+        )
         self.trust = make_trust(
             configuration, store, self._bus, self._security, events=known.events, broker_url=self._broker_for_others
         )
@@ -138,6 +159,7 @@ class Service:
             events=known.events,
             seldom=self._seldom,
             knows_model=self._knows_model,
+            on_kept=self._on_kept,
         )
         self._home = self._make_home()
         self._flood = EventFlood(time.monotonic)
@@ -166,8 +188,10 @@ class Service:
         takes.
 
         Raises:
-            NameTaken: Another controller serves at the broker.
+            NameTaken: Another controller serves at the broker, or decided last: `turn` is over then.
         """
+        for damage in self._store.log.damages:
+            self.known.events.add("store-damaged", damage.sentence)
         self._keeper.start()
         address = tcp_address("artifacts.listen", self._configuration.artifacts.listen)
         self._address.listening(await self._artifacts.start(address.host, address.port))
@@ -189,6 +213,7 @@ class Service:
         await self._named
         # Only now may somebody rely on being heard.
         self._publish_status()
+        self._tasks += [asyncio.create_task(work) for work in (self.known.archive.keep(), self.turn.watch())]
         return self._address.base
 
     async def close(self) -> None:
@@ -224,8 +249,9 @@ class Service:
         bus.own(
             (row for row in own if row.placeholders),
             remove_unknown=True,
-            leave_retained=self.known.rollouts.state_is_new,
+            leave_retained=self.known.rollouts.state_is_new or self._store.unmanaged,
         )
+        bus.subscribe(ARCHIVE, self._on_archive)
 
     def _on_foreign(self, topic: str, payload: bytes) -> None:
         """Somebody else wrote a topic of the controller's; the bus has put it right."""
@@ -261,6 +287,24 @@ class Service:
         text = "another controller asked for this one's place at the broker and is refused: stop it, or give it a broker of its own"
         self.known.events.add("name-taken", text)
 
+    def _on_archive(self, _topic: str, archive: Archive | None) -> None:
+        self.turn.hear(archive, speaking=self._bus.connected)
+
+    def _on_kept(self, topic: str, archive: KeptArchive | None) -> None:
+        self.known.registry.keep(KEPT_ARCHIVE, topic, archive)
+        is_empty = self.known.rollouts.state == State() and not self.known.catalog.records
+        self.turn.hear_kept(archive, is_empty=is_empty)
+
+    def _may_speak(self) -> bool:
+        if self.turn.may_speak():
+            return True
+        if not self._named.done():
+            self._named.set_exception(NameTaken("another controller decided since this one's store was written"))
+        return False
+
+    def _on_standby(self, instance: str, machine: str) -> None:
+        self.turn.hear_standby(instance, machine)
+
     def _on_accepted(self) -> None:
         self._address.read()
 
@@ -277,7 +321,9 @@ class Service:
 
     def _on_refused(self, sentence: str) -> None:
         self._log.error("name-taken", reason=sentence)
-        if not self._named.done():
+        if self._named.done():
+            self.turn.end(sentence)
+        else:
             self._named.set_exception(NameTaken(sentence))
 
     def _on_oversize(self, oversize: Oversize) -> None:
@@ -312,7 +358,12 @@ class Service:
 
     def _status(self, *, online: bool, artifacts: str) -> ControllerStatus:
         return ControllerStatus(
-            online=online, protocol=PROTOCOL, version=installed_version(), instance=self._instance, artifacts=artifacts
+            online=online,
+            protocol=PROTOCOL,
+            version=installed_version(),
+            instance=self._instance,
+            artifacts=artifacts,
+            standbys=self.turn.standbys if online else (),
         )
 
     def _health(self) -> tuple[bool, str]:
@@ -373,7 +424,8 @@ class Service:
         self.decide.deployer.settle(patient=False)
 
 
-def _another_controller(where: str) -> str:
+def another_controller(where: str) -> str:
+    """The sentence that refuses a second controller, given where the first is."""
     return (
         f"another controller serves at this broker{where}: stop it first, or give this one a broker of its own; "
         "nodes obey one controller"

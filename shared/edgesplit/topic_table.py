@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from edgesplit.control import (
+    archive_messages,
     event_messages,
     figure_messages,
     noise_messages,
@@ -41,6 +42,7 @@ _MODULES = (
     plan_messages,
     figure_messages,
     noise_messages,
+    archive_messages,
     event_messages,
     trust_messages,
     operation,

@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -189,10 +190,15 @@ class BlobCache:
             peers = [source for source, held in holders.items() if source.is_peer and digest in held]
             order = [source for source in holders if source in peers or not source.is_peer]
             task = asyncio.create_task(self._fetch(digest, nbytes, order))
-            task.add_done_callback(lambda _: self._under_way.pop(digest, None))
+            task.add_done_callback(partial(self._download_ended, digest))
             self._under_way[digest] = task
         # One who gives up waiting must not take the download from the others.
         await asyncio.shield(self._under_way[digest])
+
+    def _download_ended(self, digest: str, task: asyncio.Task[None]) -> None:
+        self._under_way.pop(digest, None)
+        if not task.cancelled():
+            task.exception()  # who waited was told; one who gave up waiting wants to know nothing
 
     async def _fetch(self, digest: str, nbytes: int | None, order: Sequence[Source]) -> None:
         try:

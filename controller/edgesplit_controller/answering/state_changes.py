@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgesplit_controller.answering.inbox import Progress
+from edgesplit_controller.archive.fleet_archive import FleetArchive
 from edgesplit_controller.models.catalog import Catalog
 from edgesplit_controller.rollout.driver import Rollouts
 
@@ -22,14 +23,20 @@ class StateChanges:
         rollouts: Hold the state that is written.
         catalog: Frees blobs.
         when_written: Does something once no blobs are being written that nobody names yet.
+        archive: Has blobs of its own.
     """
 
     def __init__(
-        self, rollouts: Rollouts, catalog: Catalog, when_written: Callable[[Callable[[], None]], None]
+        self,
+        rollouts: Rollouts,
+        catalog: Catalog,
+        when_written: Callable[[Callable[[], None]], None],
+        archive: FleetArchive,
     ) -> None:
         self._rollouts = rollouts
         self._catalog = catalog
         self._when_written = when_written
+        self._archive = archive
 
     def begin(self, model: str, progress: Progress) -> None:
         """Write the state as it is: a change that the store could not take is not even begun.
@@ -50,4 +57,5 @@ class StateChanges:
         self._when_written(lambda: self._catalog.collect(self._needed))
 
     def _needed(self) -> set[str]:
-        return {digest for kept in self._rollouts.state.deployments.values() for digest in kept.digests}
+        held = {digest for kept in self._rollouts.state.deployments.values() for digest in kept.digests}
+        return held | self._archive.digests

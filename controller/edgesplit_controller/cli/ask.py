@@ -176,7 +176,8 @@ class Conversation:
     async def _find_controller(self, deadline_s: float) -> None:
         try:
             async with asyncio.timeout_at(deadline_s):
-                while self._status is None or not self._status.online:
+                # One that takes over from another has the name already and answers later, with an address.
+                while self._status is None or not (self._status.online and self._status.artifacts):
                     await self._status_changed.wait()
                     self._status_changed.clear()
         except TimeoutError:

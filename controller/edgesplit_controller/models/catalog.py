@@ -36,7 +36,7 @@ from edgesplit_controller.models.record_making import RecordMaking
 from edgesplit_controller.models.submission import Progress, Submission
 from edgesplit_controller.storage.store import Store
 
-__all__ = ["Catalog", "ModelListener", "NodeReports", "OfferPort"]
+__all__ = ["Catalog", "ModelListener", "NodeReports", "OfferPort", "needed_blobs"]
 
 
 RESULT = "completed-"
@@ -97,7 +97,7 @@ class Catalog:
         run: IntakeRun = run_in_process,
     ) -> None:
         self._store = store
-        self._folders = ModelFolders(store.path, store.health)
+        self._folders = ModelFolders(store.path, store.health, store.log)
         self._reports = reports
         self._offers = offers
         self._metrics = metrics
@@ -339,8 +339,7 @@ class Catalog:
         """Free blobs that neither a model nor `needed` names; not while an intake or a completion writes some."""
         if self._intake.locked() or self._completion.under_way:
             return
-        kept = {digest for record in self._records.values() for digest in record.digests}
-        kept |= {weight for record in self._records.values() for weight in _external_digests(record)}
+        kept = {digest for record in self._records.values() for digest in needed_blobs(record)}
         self._store.collect(kept | set(needed()))
 
     def _check_free(self, name: str, replace: bool) -> None:
@@ -367,12 +366,12 @@ class Catalog:
         )
 
 
-def _external_digests(record: ModelRecord) -> list[str]:
-    """Weights of the stored graphs themselves, which plans are cut from."""
+def needed_blobs(record: ModelRecord) -> frozenset[str]:
+    """Blobs of a model's offer, and weights of the stored graphs themselves, which plans are cut from."""
     graphs = [record.graph.proto, *([record.graph.open.proto] if record.graph.open is not None else [])]
-    return [
+    return record.digests | {
         external_fields(tensor)["location"]
         for proto in graphs
         for tensor in proto.graph.initializer
         if is_external(tensor)
-    ]
+    }

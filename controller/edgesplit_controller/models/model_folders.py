@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edgesplit.errors import InvalidConfiguration
 from edgesplit_controller.models.model_record import ModelRecord, read_record, write_record
+from edgesplit_controller.storage.set_aside import DamageLog, is_passing_shortage
 from edgesplit_controller.storage.write_health import StoreHealth
 
 __all__ = ["ModelFolders"]
@@ -23,14 +24,16 @@ class ModelFolders:
     Args:
         path: The controller's folder, held by this process.
         health: Whether it takes writes.
+        log: Where damaged models are set aside.
 
     Raises:
         InvalidConfiguration: The folder cannot be written.
     """
 
-    def __init__(self, path: Path, health: StoreHealth) -> None:
+    def __init__(self, path: Path, health: StoreHealth, log: DamageLog) -> None:
         self._path = path
         self._health = health
+        self._log = log
         try:
             for name in ("models", "incoming", "replaced"):
                 (path / name).mkdir(parents=True, exist_ok=True)
@@ -38,13 +41,13 @@ class ModelFolders:
             raise InvalidConfiguration(f"[store] path {path} cannot be used: {error.strerror or error}") from error
 
     def load(self, removed: Collection[str] = ()) -> dict[str, ModelRecord]:
-        """Read all models; what a crash left half-written is finished or removed.
+        """Read all models; what a crash left half-written is finished or removed, and what is damaged is set aside.
 
         Args:
             removed: Those whose removal was decided; their folders go.
 
         Raises:
-            InvalidConfiguration: A model's file is damaged.
+            InvalidConfiguration: A damaged model cannot be moved away.
         """
         for name in removed:
             self.remove(name)
@@ -56,14 +59,24 @@ class ModelFolders:
             shutil.rmtree(folder, ignore_errors=True)
         for folder in sorted((self._path / "incoming").iterdir()):
             # A crash between the two steps of `save`: a complete folder is the newer version.
-            if folder.name not in removed and read_record(folder) is not None:
+            if folder.name not in removed and self._read(folder) is not None:
                 self._install(folder)
             shutil.rmtree(folder, ignore_errors=True)
         for folder in sorted((self._path / "models").iterdir()):
-            record = read_record(folder) if folder.name not in removed else None
-            if record is not None:
+            record = self._read(folder) if folder.name not in removed else None
+            if record is not None and record.name == folder.name:
                 models[record.name] = record
         return models
+
+    def _read(self, folder: Path) -> ModelRecord | None:
+        try:
+            return read_record(folder)
+        except (InvalidConfiguration, OSError) as error:
+            cause = error.__cause__ or error
+            if is_passing_shortage(cause):
+                raise InvalidConfiguration(f"{folder} cannot be read now ({cause}): start again") from error
+            self._log.set_aside(folder, cause, "the model is taken over from what nodes keep, or has to be added again")
+            return None
 
     def folder(self, name: str) -> Path:
         """Where a model lies that was saved."""

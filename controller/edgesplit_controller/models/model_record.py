@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,7 +39,17 @@ from edgesplit_controller.quantization.codecs.codec_figures import CodecFigure
 from edgesplit_controller.storage.atomic_write import write_atomically
 from edgesplit_controller.storage.file_format import refuse_newer
 
-__all__ = ["Manifest", "ModelRecord", "Stage", "calibration_of", "read_record", "uncompleted", "write_record"]
+__all__ = [
+    "Manifest",
+    "ModelRecord",
+    "Stage",
+    "calibration_of",
+    "graphs_of",
+    "read_record",
+    "record_of",
+    "uncompleted",
+    "write_record",
+]
 
 MANIFEST = "manifest.json"
 MANIFEST_FORMAT = 1
@@ -104,6 +115,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         candidates: Operators whose int8 form is looked into, in graph order; each names its unit.
         automatic: Of a further planning shape: requests ask it, and no user named it.
         weight_bits: Of weights in int8, as the machine that measured its noise can compute with them.
+        files: SHA-256 of the files beside it; on disk alone, and none from a release that did not write them.
     """
 
     format: int = MANIFEST_FORMAT
@@ -129,6 +141,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     candidates: tuple[str, ...] = ()
     automatic: bool = False
     weight_bits: int = 8
+    files: dict[str, str] = msgspec.field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -228,10 +241,19 @@ def write_record(folder: Path, record: ModelRecord, calibration: Path | None = N
     folder.mkdir(parents=True, exist_ok=True)
     if calibration is not None:
         shutil.copyfile(calibration, folder / CALIBRATION)
-    write_atomically(folder / GRAPH, record.graph.proto.SerializeToString())
+    graphs = graphs_of(record)
+    for name, content in graphs.items():
+        write_atomically(folder / name, content)
+    files = {name: hashlib.sha256(content).hexdigest() for name, content in graphs.items()}
+    write_atomically(folder / MANIFEST, msgspec.json.encode(msgspec.structs.replace(record.manifest, files=files)))
+
+
+def graphs_of(record: ModelRecord) -> dict[str, bytes]:
+    """What is stored of a record beside its manifest, by the names of the files."""
+    graphs = {GRAPH: record.graph.proto.SerializeToString()}
     if record.graph.open is not None:
-        write_atomically(folder / OPEN_GRAPH, record.graph.open.proto.SerializeToString())
-    write_atomically(folder / MANIFEST, msgspec.json.encode(record.manifest))
+        graphs[OPEN_GRAPH] = record.graph.open.proto.SerializeToString()
+    return graphs
 
 
 def calibration_of(folder: Path) -> Path | None:
@@ -244,7 +266,7 @@ def read_record(folder: Path) -> ModelRecord | None:
     """Read a record; None where its writing was never finished.
 
     Raises:
-        InvalidConfiguration: A file is damaged, or of a newer release; names it.
+        InvalidConfiguration: A file is missing, cannot be read, holds something else than was written, or is of a newer release; names it.
     """
     path = folder / MANIFEST
     if not path.exists():
@@ -253,12 +275,30 @@ def read_record(folder: Path) -> ModelRecord | None:
         content = path.read_bytes()
         refuse_newer(path, content, MANIFEST_FORMAT)
         manifest = msgspec.json.decode(content, type=Manifest)
-        proto = _load(folder / GRAPH)
-        form = manifest.open.form(_load(folder / OPEN_GRAPH)) if manifest.open is not None else None
-    except (msgspec.DecodeError, UnicodeDecodeError, OSError, ValueError) as error:
+        names = (GRAPH,) if manifest.open is None else (GRAPH, OPEN_GRAPH)
+        graphs = {name: (folder / name).read_bytes() for name in names}
+        _check_whole(manifest, graphs)
+        return record_of(manifest, graphs)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError, KeyError, ValueError) as error:
         raise InvalidConfiguration(
             f"the model stored in {folder} is damaged ({error}): delete that folder and add the model again"
         ) from error
+
+
+def _check_whole(manifest: Manifest, graphs: Mapping[str, bytes]) -> None:
+    for name, digest in manifest.files.items():
+        if hashlib.sha256(graphs[name]).hexdigest() != digest:
+            raise ValueError(f"{name} holds other bytes than were written")
+
+
+def record_of(manifest: Manifest, graphs: Mapping[str, bytes]) -> ModelRecord:
+    """A record of its manifest and its graphs, by the names of their files.
+
+    Raises:
+        ValueError: A graph is no ONNX file.
+    """
+    proto = _parsed(GRAPH, graphs[GRAPH])
+    form = manifest.open.form(_parsed(OPEN_GRAPH, graphs[OPEN_GRAPH])) if manifest.open is not None else None
     graph = ModelGraph(
         sha256=manifest.sha256,
         proto=proto,
@@ -271,11 +311,11 @@ def read_record(folder: Path) -> ModelRecord | None:
         open=form,
         weight_bits=manifest.weight_bits,
     )
-    return ModelRecord(manifest, graph)
+    return ModelRecord(msgspec.structs.replace(manifest, files={}), graph)
 
 
-def _load(path: Path) -> onnx.ModelProto:
+def _parsed(name: str, content: bytes) -> onnx.ModelProto:
     try:
-        return onnx.ModelProto.FromString(path.read_bytes())
+        return onnx.ModelProto.FromString(content)
     except DecodeError as error:
-        raise ValueError(f"{path.name} is no ONNX file: {error}") from error
+        raise ValueError(f"{name} is no ONNX file: {error}") from error

@@ -35,7 +35,7 @@ def refuse_newer(path: Path, content: bytes, known: int) -> None:
     """
     try:
         found = msgspec.json.decode(content, type=_FormatHead).format
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return
     if found > known:
         raise InvalidConfiguration(

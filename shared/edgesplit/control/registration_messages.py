@@ -24,6 +24,7 @@ class ControllerStatus(Message, frozen=True, kw_only=True):
         version: Its release.
         instance: Drawn at each start; a change means it restarted.
         artifacts: Base URL of the artifact server, without a slash at its end.
+        standbys: Machines on which a further controller waits to take over.
     """
 
     online: bool
@@ -31,6 +32,7 @@ class ControllerStatus(Message, frozen=True, kw_only=True):
     version: str
     instance: str
     artifacts: str
+    standbys: tuple[str, ...] = ()
 
 
 CONTROLLER_STATUS = Topic(

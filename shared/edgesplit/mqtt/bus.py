@@ -21,6 +21,7 @@ from edgesplit.errors import BrokerUnreachable, MalformedMessage
 from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.mqtt.broker_diagnosis import DIAGNOSE_EVERY_S, DIAGNOSE_TIMEOUT_S
 from edgesplit.mqtt.name_claim import NameClaim, Registered
+from edgesplit.mqtt.name_registration import ANSWER_S
 from edgesplit.mqtt.packet_limit import Oversize, PacketLimit
 from edgesplit.mqtt.paho_client import BrokerClient, ClientEvents, ClientMaker, PahoClient
 from edgesplit.mqtt.retained_state import OnForeign, RetainedState
@@ -33,6 +34,8 @@ from edgesplit.trust.subjects import PeerCertificate
 __all__ = ["FLUSH", "Flush", "MessageBus"]
 
 M = TypeVar("M", bound=msgspec.Struct)
+BEAT_S = 0.5
+"""How often a program with a name notes that it runs. [s]"""
 
 
 class Flush(msgspec.Struct, frozen=True):
@@ -59,7 +62,9 @@ class MessageBus:
         on_accepted: Told when the broker has accepted a connection and nothing was published over it yet.
         on_refused: Told when another program holds the name, and who.
         on_rival: Told when another program asks for the name that this one holds, once in a while.
+        on_standby: Told of instance and machine of a program that waits for the name, as often as it says so.
         on_oversize: Told of a message that the broker does not take.
+        may_speak: Asked each time the name has just become this program's, and nothing was said yet; False: it stays silent.
         client: Makes the connection.
 
     Raises:
@@ -80,7 +85,9 @@ class MessageBus:
         on_accepted: Callable[[], None] | None = None,
         on_refused: Callable[[str], None] | None = None,
         on_rival: Callable[[], None] | None = None,
+        on_standby: Callable[[str, str], None] | None = None,
         on_oversize: Callable[[Oversize], None] | None = None,
+        may_speak: Callable[[], bool] | None = None,
         client: ClientMaker = PahoClient,
     ) -> None:
         self.address = BrokerAddress.parse(broker) if isinstance(broker, str) else broker
@@ -88,6 +95,7 @@ class MessageBus:
         self._client_id, self._will, self._elsewhere = client_id, will, elsewhere
         self._on_malformed, self._on_connection, self._tell_accepted = on_malformed, on_connection, on_accepted
         self._on_refused, self._on_oversize, self._on_rival = on_refused, on_oversize, on_rival
+        self._on_standby, self._may_speak = on_standby, may_speak
         self._sealing = sealing or PlainSealing()
         self._subscriptions: list[Subscription] = []
         self._state = RetainedState(
@@ -108,6 +116,8 @@ class MessageBus:
         self._tls = self.address.tls_context() if self.address.tls else None
         self._make_client = client
         self._client = self._new_client()
+        self._beat_s = self._loop.time()
+        self._beating: asyncio.TimerHandle | None = None
 
     def _claim_of(self, registered: Registered) -> NameClaim:
         def send_claim(payload: bytes) -> None:
@@ -118,6 +128,7 @@ class MessageBus:
             send_claim=send_claim,
             answer=self._register_again,
             on_rival=self._on_rival,
+            on_standby=self._on_standby,
             on_held=self._on_ready,
             on_refused=self._on_name_refused,
             on_deaf=self._on_deaf,
@@ -155,6 +166,8 @@ class MessageBus:
 
     def start(self) -> None:
         """Begin connecting, and reconnect for ever; returns at once."""
+        if self._name is not None and self._beating is None:
+            self._beat()
         self._client.start()
 
     async def connect(self, timeout_s: float) -> None:
@@ -288,6 +301,8 @@ class MessageBus:
             self._diagnosis.cancel()
         if self._name is not None:
             self._name.close()
+        if self._beating is not None:
+            self._beating.cancel()
         self._round.end()
         self._state.close()
         await self._client.end(flush=FLUSH.of() if self.connected else "")
@@ -317,6 +332,22 @@ class MessageBus:
         further = (*self._state.filters, *(self._name.topics if self._name is not None else ()))
         self._round.begin(with_further(wanted, further), self._client.subscribe)
 
+    def _beat(self) -> None:
+        self._look_for_standstill()
+        self._beating = self._loop.call_later(BEAT_S, self._beat)
+
+    def _look_for_standstill(self) -> None:
+        """Claim the name anew if this process did not run for so long that its holder counted as gone.
+
+        Whatever arrives then is heard by somebody who may not put it right: another program may hold the name.
+        """
+        now_s = self._loop.time()
+        stood_s, self._beat_s = now_s - self._beat_s, now_s
+        if stood_s >= ANSWER_S and self._name is not None and self._connected.is_set():
+            self._connected.clear()
+            self._state.disconnected()
+            self._name.connected()
+
     def _on_denied(self, topic_filters: list[str]) -> None:
         self._say_fault(
             f"the broker at {self.address} refuses {self.address.who} the topics {', '.join(topic_filters)}: "
@@ -331,6 +362,8 @@ class MessageBus:
             self._name.connected()
 
     def _on_ready(self) -> None:
+        if self._may_speak is not None and not self._may_speak():
+            return
         for topic, payload in list(self._state.payloads.items()):
             if not self._publish(topic, payload, retain=True) and self._packets.admits(len(payload)):
                 return  # gone again; the next connection repeats everything
@@ -401,6 +434,7 @@ class MessageBus:
             self._publish(self._name.topics[0], payload, retain=True)
 
     def _dispatch(self, topic: str, payload: bytes, retained: bool = False) -> None:
+        self._look_for_standstill()
         if topic in self._answers:
             self._answers[topic](payload)
         if self.on_heard is not None:

@@ -33,12 +33,14 @@ class Registered:
         claims: Topic on which the name is claimed; not retained.
         instance: Drawn at each start of this program.
         refusal: The sentence that refuses this program, given where the holder is (" (at …)" or nothing).
+        standby: This machine, where the program means to wait until the name is free; empty: it does not.
     """
 
     topic: str
     claims: str
     instance: str
     refusal: Callable[[str], str]
+    standby: str = ""
 
 
 class NameClaim:
@@ -49,6 +51,7 @@ class NameClaim:
         send_claim: Publishes a claim.
         answer: Publishes this program's registration again.
         on_rival: Called when another program asks for the name while this one holds it, at most once in `RIVAL_EVERY_S`.
+        on_standby: Called with instance and machine each time a program asks for the name that means to wait for it.
         on_held: Called each time the name becomes this program's.
         on_refused: Called with the sentence each time another program turns out to hold it.
         on_deaf: Called with a topic whose messages do not come back.
@@ -61,6 +64,7 @@ class NameClaim:
         send_claim: Callable[[bytes], None],
         answer: Callable[[], None],
         on_rival: Callable[[], None] | None,
+        on_standby: Callable[[str, str], None] | None = None,
         on_held: Callable[[], None],
         on_refused: Callable[[str], None],
         on_deaf: Callable[[str], None],
@@ -70,6 +74,7 @@ class NameClaim:
         self._state = Registration(registered.instance)
         self._send_claim, self._answer = send_claim, answer
         self._on_rival, self._rival_told_s = on_rival, float("-inf")
+        self._on_standby = on_standby
         self._on_held, self._on_refused, self._on_deaf = on_held, on_refused, on_deaf
         self._loop = asyncio.get_running_loop()
         self._told = "away"
@@ -106,9 +111,11 @@ class NameClaim:
             if topic == self._registered.topic:
                 presence = msgspec.json.decode(payload, type=Presence) if payload else None
                 self._state.heard_presence(presence, retained=retained, now_s=now_s)
-            elif payload and self._state.heard_claim(msgspec.json.decode(payload, type=Claim), now_s):
-                self._answer()
-                self._tell_of_rival(now_s)
+            elif payload:
+                claim = msgspec.json.decode(payload, type=Claim)
+                if self._state.heard_claim(claim, now_s):
+                    self._answer()
+                    self._tell_of_rival(claim, now_s)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             # Registrations are read by others, too, who say what is wrong with them.
             return str(error) if topic == self._registered.claims else ""
@@ -117,8 +124,11 @@ class NameClaim:
             self._drive()
         return ""
 
-    def _tell_of_rival(self, now_s: float) -> None:
-        if self._on_rival is not None and now_s - self._rival_told_s >= RIVAL_EVERY_S:
+    def _tell_of_rival(self, claim: Claim, now_s: float) -> None:
+        if claim.standby:
+            if self._on_standby is not None:
+                self._on_standby(claim.instance, claim.standby)
+        elif self._on_rival is not None and now_s - self._rival_told_s >= RIVAL_EVERY_S:
             self._rival_told_s = now_s
             self._on_rival()
 
@@ -129,7 +139,7 @@ class NameClaim:
     async def _tick(self) -> None:
         while self._state.waiting:
             if self._state.claim_due(self._loop.time()):
-                self._send_claim(msgspec.json.encode(Claim(self._registered.instance)))
+                self._send_claim(msgspec.json.encode(Claim(self._registered.instance, self._registered.standby)))
             self._settle()
             await asyncio.sleep(REFUSED_TICK_S if self._state.standing == "refused" else TICK_S)
 

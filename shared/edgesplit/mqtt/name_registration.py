@@ -36,9 +36,11 @@ class Claim(msgspec.Struct, frozen=True):
 
     Attributes:
         instance: Drawn at each start of the program.
+        standby: The machine of a program that means to wait until the name is free; empty: it does not.
     """
 
     instance: str
+    standby: str = ""
 
 
 class Presence(msgspec.Struct, frozen=True):

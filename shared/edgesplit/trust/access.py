@@ -99,6 +99,17 @@ class Access:
             meant = str(Subject("node", name)) if name else "a node"
             raise RoleNotGranted(f"the certificate is that of {subject}, which cannot speak as {meant}")
 
+    def check_blob_reader(self, certificate: PeerCertificate | None) -> None:
+        """Let in whoever may read blobs: nodes, and the controller, which takes its records back.
+
+        Raises:
+            NotTrusted: It is another, or none.
+        """
+        if certificate is not None and certificate.subject.role == "controller":
+            self.check(certificate)
+        else:
+            self.check_node(certificate)
+
     def admit_client(
         self, certificate: PeerCertificate | None, token: str, *, is_local: bool, as_node: str = ""
     ) -> Permit:

@@ -1,0 +1,1 @@
+"""The controller's own records, kept by nodes as blobs."""

@@ -1,0 +1,1 @@
+"""Which controller decides: standing by, taking over from the fleet, serving."""
