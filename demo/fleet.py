@@ -29,6 +29,7 @@ PROGRAMS = {
     "edgesplit-agent": "edgesplit_agent.main",
 }
 """Name to the module that has its `main`."""
+STOP_LIMIT_S = 10.0
 
 
 class CommandFailed(Exception):
@@ -186,6 +187,16 @@ class LocalFleet:
         process.kill()
         process.wait()
 
+    def stop_agent(self, name: str) -> None:
+        """End a process in order (SIGTERM), as a service manager would."""
+        process = self._processes.pop(name)
+        process.terminate()
+        try:
+            process.wait(timeout=STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
     def hang(self, name: str) -> None:
         """Stop a process where it stands; its sockets stay (SIGSTOP)."""
         self._processes[name].send_signal(signal.SIGSTOP)
@@ -211,7 +222,7 @@ class LocalFleet:
         for process in self._processes.values():
             process.terminate()
             process.send_signal(signal.SIGCONT)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + STOP_LIMIT_S
         for process in self._processes.values():
             try:
                 process.wait(timeout=max(0.1, deadline - time.monotonic()))

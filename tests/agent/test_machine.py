@@ -411,6 +411,39 @@ def test_requests_wait_while_a_restarted_source_prepares() -> None:
     assert run.key.epoch == 2
 
 
+def starting_alone() -> tuple[Scene, dict[int, int]]:
+    """A source that just started with nobody else there: its part of the split is ready, the fallback not yet."""
+    scene = Scene("device", prepare=False)
+    actions = scene.say(DesiredChanged("m", desired("device", local_part(1), device_part(2), serve=2, fallback=1)))
+    generations = {action.spec.epoch: action.generation for action in of(PrepareEpoch, actions)}
+    scene.say(EpochPrepared("m", 2, generations[2]))
+    return scene, generations
+
+
+def test_requests_wait_for_the_fallback_of_a_source_that_started_alone() -> None:
+    scene, generations = starting_alone()
+    assert of(FailRequest, scene.say(arrived("r"))) == []
+    (run,) = of(RunComponent, scene.say(EpochPrepared("m", 1, generations[1])))
+    assert run.key == key(1)
+
+
+def test_they_fail_once_it_cannot_be_prepared() -> None:
+    scene, generations = starting_alone()
+    assert of(FailRequest, scene.say(arrived("r"))) == []
+    (failed,) = of(FailRequest, scene.say(EpochFailed("m", 1, generations[1], "no room", passing=True)))
+    assert failed.request == "r"
+    assert isinstance(failed.error, PeerUnreachable)
+
+
+def test_a_request_whose_peer_is_lost_waits_for_a_fallback_that_is_being_prepared() -> None:
+    scene, generations = starting_alone()
+    scene.say(PeerUp("edge"))
+    assert of(RunComponent, scene.say(arrived("r")))
+    assert of(FailRequest, scene.say(PeerLost("edge", "gone"))) == []
+    (run,) = of(RunComponent, scene.say(EpochPrepared("m", 1, generations[1])))
+    assert run.key == key(1)
+
+
 def test_undeploying_ends_what_is_in_flight_first() -> None:
     scene = split_device()
     scene.say(ModelOffered("m", offered=True))

@@ -140,6 +140,7 @@ class Deployer:
     def settle(self, *, patient: bool) -> None:
         """What the broker retained has arrived; while patient, nodes that are unknown yet may still come."""
         self._rollouts.settled, self._rollouts.patient = True, patient
+        self._rollouts.take_back()
         self.fleet_changed()
         for name in tuple(self.deployments) if not patient else ():
             self._fallbacks.refresh(name)  # who is there, and what is configured, may differ from before the restart

@@ -144,8 +144,20 @@ class Rollouts:
             held.observed.pop(node, None)
         else:
             held.observed[node] = observed
+            self._take_back(node, observed)
         held.moved.set()
         self.step(model)
+
+    def take_back(self) -> None:
+        """What the broker retained has arrived: have nodes let go of what they say they hold and no plan gives them."""
+        for held in self._models.values():
+            for node, observed in held.observed.items():
+                self._take_back(node, observed)
+
+    def _take_back(self, node: str, observed: Observed) -> None:
+        # Of a model that this store never planned it is not for this controller to say: the store may be the wrong one.
+        if self.settled and self.highest_epoch(observed.model):
+            self._publisher.take_back(node, observed)
 
     def forget_node(self, node: str) -> None:
         """A node is gone for good."""

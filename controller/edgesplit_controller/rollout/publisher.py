@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from edgesplit.control.plan_messages import Deployment, Desired, Shadowing
+from edgesplit.control.plan_messages import Deployment, Desired, Observed, Shadowing
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.rollout.desired_state import desired_states
 from edgesplit_controller.storage.deployment_state import DeploymentState, PlanRecord
@@ -103,6 +103,16 @@ class StatePublisher:
         for node in sorted({*self._told(model).desired, *self._registry.nodes}):
             self._outbox.clear_desired(node, model)
         self._models.pop(model)
+
+    def take_back(self, node: str, observed: Observed) -> None:
+        """Have a node let go of what it holds of a model though nobody gives it any: it was away when that was said.
+
+        It starts on what it was told last, and takes no silence for an answer.
+        """
+        told = self._models.get(observed.model)
+        given = told is not None and node in told.desired
+        if not given and any(epoch.state != "draining" for epoch in observed.epochs):
+            self._outbox.clear_desired(node, observed.model)
 
     def _desired(self, model: str, deployment: DeploymentState) -> dict[str, Desired]:
         def shadowing(epoch: int) -> Shadowing | None:
