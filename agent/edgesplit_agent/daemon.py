@@ -177,6 +177,7 @@ class Agent:
         )
         self._http: HttpEndpoint | None = None
         self._told_alone = False
+        self._has_models = asyncio.Event()
         self._addresses: Mapping[str, str] = {}
         self._connected: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -218,7 +219,7 @@ class Agent:
             self.reporter.report_usage(),
             self.reporter.report_timings(self.control.publish_timings),
             self._retimer.run_for_ever(),
-            self._watch.run_for_ever(),
+            self._watch_steadiness(),
             self._advertiser.keep(),
             self._keep_peers(),
             self._restore(),
@@ -293,6 +294,8 @@ class Agent:
 
     def on_desired(self, model: str, desired: Desired | None) -> None:
         """What this node should hold of a model."""
+        if desired is not None:
+            self._has_models.set()
         self.engine.feed(DesiredChanged(model, desired))
 
     def on_deployment(self, model: str, deployment: Deployment | None) -> None:
@@ -301,6 +304,8 @@ class Agent:
 
     def on_offer(self, model: str, offer: ModelOffer | None) -> None:
         """A model to profile."""
+        if offer is not None:
+            self._has_models.set()
         self.engine.feed(ModelOffered(model, offered=offer is not None))
         self._profiler.offer(model, offer)
         if offer is None:
@@ -374,6 +379,11 @@ class Agent:
             self._told_alone = True
             text = f"{self.configuration.name} started without a broker and serves what it was told before ({', '.join(models)}): {reason}"
             self.control.emit("started-alone", text)
+
+    async def _watch_steadiness(self) -> None:
+        """From the first model on: before, nobody's time is predicted here, and the workload takes memory."""
+        await self._has_models.wait()
+        await self._watch.run_for_ever()
 
     async def _tell_operator_sets(self) -> None:
         if not self.control.status.opsets:

@@ -324,6 +324,15 @@ def test_tensors_may_come_before_the_epoch_is_known_or_ready() -> None:
     assert run.key == key(2)
 
 
+def test_what_came_early_has_the_requests_own_time_once_it_starts() -> None:
+    scene = Scene("edge", prepare=False)
+    (prepare,) = of(PrepareEpoch, scene.say(DesiredChanged("m", desired("edge", edge_part(2)))))
+    scene.say(TensorsArrived("device", key(2), {"a": X}, 5.0))
+    scene.now_s += 0.2
+    (run,) = of(RunComponent, scene.say(EpochPrepared("m", 2, prepare.generation)))
+    assert run.expires_at_s == 105.0
+
+
 def test_tensors_of_an_epoch_that_never_comes_are_dropped_and_their_sender_told() -> None:
     scene = Scene("edge")
     scene.say(PeerUp("device"))

@@ -123,7 +123,7 @@ class RequestFlow:
         for number in [number for number, held in model.held.items() if held.usable]:
             for key, early in self.early.take(name, number):
                 for peer, arrays in early.arrivals:
-                    remaining_s = early.expires_at_s - now_s
+                    remaining_s = early.deadline_at_s - now_s
                     actions += self.tensors_arrived(TensorsArrived(peer, key, arrays, remaining_s), now_s)
         return actions
 
