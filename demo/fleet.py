@@ -189,10 +189,14 @@ class LocalFleet:
         process.wait()
 
     def end(self, name: str) -> None:
-        """End a process as its service manager would, and wait until it has ended (SIGTERM)."""
+        """End a process in order, as its service manager would, and wait until it has ended (SIGTERM, SIGKILL later)."""
         process = self._processes.pop(name)
         process.terminate()
-        process.wait(timeout=ENDS_WITHIN_S)
+        try:
+            process.wait(timeout=ENDS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
     def hang(self, name: str) -> None:
         """Stop a process where it stands; its sockets stay (SIGSTOP)."""
@@ -219,7 +223,7 @@ class LocalFleet:
         for process in self._processes.values():
             process.terminate()
             process.send_signal(signal.SIGCONT)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + ENDS_WITHIN_S
         for process in self._processes.values():
             try:
                 process.wait(timeout=max(0.1, deadline - time.monotonic()))

@@ -17,7 +17,6 @@ import structlog
 
 from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.daemon.certificate_renewal import CertificateRenewal, Tell
-from edgesplit.daemon.inference_runtime.runtime_abilities import known_operator_sets
 from edgesplit.daemon.inference_runtime.runtime_builds import installed_runtime
 from edgesplit.errors import InvalidConfiguration
 from edgesplit.formatting import speed, time_span
@@ -33,6 +32,7 @@ from edgesplit.trust.tls import TlsContexts
 from edgesplit.wire.frames import FrameLimits
 from edgesplit_agent.compute.background_work import BackgroundWork
 from edgesplit_agent.compute.coding import Coder
+from edgesplit_agent.compute.operator_sets import remembered_operator_sets
 from edgesplit_agent.compute.providers import CPU
 from edgesplit_agent.compute.runtime import RuntimeOptions
 from edgesplit_agent.compute.session_pool import SessionPool
@@ -140,7 +140,7 @@ def registration_of(configuration: AgentConfiguration, identity: Identity) -> No
         threads=configuration.runtime.threads,
         memory_limit_bytes=_memory_bytes(configuration),
         emulated=configuration.emulation.active,
-        opsets=dict(known_operator_sets()),
+        opsets=dict(remembered_operator_sets(configuration.cache.folder, identity.runtime)),
         insecure=configuration.security.insecure,
     )
 

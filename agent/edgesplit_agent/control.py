@@ -1,7 +1,7 @@
 """The control plane as the agent uses it: what it says over MQTT and what it listens to.
 
-Owns: subscriptions, the node's retained state, peers, and whom it obeys. Its rule: messages become calls on the
-handler; nothing that arrives here can stop serving. Not here: the connection (`edgesplit.mqtt.bus`), decisions
+Owns: subscriptions, the node's retained state, peers, whom it obeys, and what an earlier run was told until somebody says more. Its rule:
+messages become calls on the handler; nothing that arrives here can stop serving. Not here: the connection (`edgesplit.mqtt.bus`), decisions
 (`serving/`), figures (`reporting/reporter.py`).
 """
 
@@ -10,14 +10,16 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping
+from collections.abc import Set as AbstractSet
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import structlog
 
+from edgesplit.control.component_messages import digests_of
 from edgesplit.control.event_kinds import level_of
 from edgesplit.control.event_messages import EVENT, Event
 from edgesplit.control.noise_messages import NOISE_REPORT, NoiseReport
@@ -51,55 +53,24 @@ from edgesplit.mqtt.signed.refusals import Refusal, Refusals
 from edgesplit.mqtt.topic import Topic
 from edgesplit.release import PROTOCOL
 from edgesplit.topic_table import written_by
+from edgesplit_agent.autonomy.node_memory import NodeMemory
+from edgesplit_agent.control_handler import ControlHandler
 from edgesplit_agent.known_nodes import KnownNodes
 from edgesplit_agent.serving.machine.actions import PublishNoise
 
-__all__ = ["ControlHandler", "ControlPlane"]
+__all__ = ["ControlPlane"]
 
 SETTLE_S = 5.0
 """After connecting, the time within which the broker has delivered all retained messages. [s]"""
 
 MOST_MODELS = 8192
 """Models, planning shapes and deployments that are remembered of any kind of message; a fleet has some hundreds."""
+MOST_UNTOLD = 100
+"""Events that are told once the controller is there; of more, the oldest are in the log alone."""
+_KEPT: tuple[Topic[Any], ...] = (REVOCATIONS, CLIENT_TOKENS, DEPLOYMENT, DESIRED)
+"""What is remembered over restarts, in the order in which it is to be heard: who is believed no more comes first."""
 _OF_MODELS = tuple(row for row in written_by("agent") if row.lives_with is not None)
 """What a node keeps on the broker about models."""
-
-
-class ControlHandler(Protocol):
-    """What the control plane tells the agent."""
-
-    def on_desired(self, model: str, desired: Desired | None) -> None:
-        """What this node should hold of a model."""
-
-    def on_deployment(self, model: str, deployment: Deployment | None) -> None:
-        """Who the source of a model is."""
-
-    def on_offer(self, model: str, offer: ModelOffer | None) -> None:
-        """A model to profile."""
-
-    def on_profile_request(self, request: ProfileRequest) -> None:
-        """A model to profile once more."""
-
-    def on_revocations(self, revocations: Revocations | None) -> None:
-        """Which certificates are trusted no more."""
-
-    def on_client_tokens(self, tokens: ClientTokens | None) -> None:
-        """What clients' tokens allow."""
-
-    def on_controller(self) -> None:
-        """The controller said that it is there, perhaps at another address."""
-
-    def on_nodes(self, addresses: Mapping[str, str]) -> None:
-        """Other online nodes of the same protocol and their data-plane addresses."""
-
-    def on_accepted(self) -> None:
-        """The broker accepted a connection; nothing was said over it yet."""
-
-    def on_broker(self, connected: bool, reason: str) -> None:
-        """The broker's connection came up, or went away or cannot be had, and why."""
-
-    def on_name_taken(self, sentence: str) -> None:
-        """Another agent of this node's name is registered and answers."""
 
 
 class ControlPlane:
@@ -110,6 +81,7 @@ class ControlPlane:
         status: This node's registration.
         handler: Told of what arrives.
         security: Whose decisions count, in a fleet with an authority.
+        memory: What the node should hold, over restarts; None: nothing outlives the program.
         client: Makes the connection to the broker.
         wall_clock: Of this machine. [s since the epoch]
     """
@@ -120,11 +92,17 @@ class ControlPlane:
         status: NodeStatus,
         handler: ControlHandler,
         security: MessageSecurity | None = None,
+        memory: NodeMemory | None = None,
         *,
         client: ClientMaker = PahoClient,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.status = status
+        self._memory = memory or NodeMemory(None, status.node)
+        self._unconfirmed: set[str] = set()
+        """Deployments of which only an earlier run was told."""
+        self._controller_is_there = False
+        self._untold: deque[Event] = deque(maxlen=MOST_UNTOLD)
         self._security = security
         if security is not None:
             security.on_refused = self._on_untrusted
@@ -140,7 +118,7 @@ class ControlPlane:
         self._unreadable = Refusals()
         self._wall_clock = wall_clock
         self._closing = False
-        self._registered = asyncio.Event()
+        self._registered, self._obeys = asyncio.Event(), asyncio.Event()
         self._log = structlog.get_logger(part="control")
         offline = msgspec.structs.replace(status, online=False)
         self.bus = MessageBus(
@@ -154,7 +132,7 @@ class ControlPlane:
                 NODE_STATUS.of(status.node), NODE_CLAIM.of(status.node), status.instance, self._another_agent
             ),
             on_malformed=self._on_malformed,
-            on_connection=handler.on_broker,
+            on_connection=self._on_connection,
             on_accepted=handler.on_accepted,
             on_refused=handler.on_name_taken,
             on_rival=self._on_rival,
@@ -169,7 +147,7 @@ class ControlPlane:
         bus.subscribe(REVOCATIONS, self._on_revocations)
         # The controller's registration first: whether it is obeyed decides about all that follows.
         bus.subscribe(CONTROLLER_STATUS, self._on_controller)
-        bus.subscribe(CLIENT_TOKENS, lambda _topic, tokens: self._handler.on_client_tokens(tokens))
+        bus.subscribe(CLIENT_TOKENS, self._on_client_tokens)
         bus.subscribe(NODE_STATUS, self._on_node)
         bus.subscribe(MODEL_OFFER, self._on_model)
         bus.subscribe(PROFILE_REQUEST, self._on_profile_request, node)
@@ -180,6 +158,7 @@ class ControlPlane:
         # Not what an earlier run left there: `clear_stale` judges that.
         bus.own((row for row in written_by("agent") if row.defended), node)
         bus.publish(NODE_STATUS, self.status, node)
+        self._recall()
         bus.start()
 
     async def close(self) -> None:
@@ -187,6 +166,18 @@ class ControlPlane:
         self._closing = True
         self.bus.publish(NODE_STATUS, msgspec.structs.replace(self.status, online=False), self.status.node)
         await self.bus.close()
+
+    async def forget_unconfirmed(self) -> None:
+        """Once the controller is there and has repeated what holds, forget sources of models that it does not name any more.
+
+        What the node should hold is not forgotten for silence: the controller takes that back in words.
+        """
+        await self._registered.wait()
+        await self._obeys.wait()
+        await asyncio.sleep(SETTLE_S)
+        for model in sorted(self._unconfirmed):
+            self._on_deployment(DEPLOYMENT.of(model), None)
+            self._memory.delivered(DEPLOYMENT.of(model), b"", obeyed=True)
 
     async def clear_stale(self) -> None:
         """Once retained messages are in, remove this node's own of models that no longer exist."""
@@ -217,6 +208,7 @@ class ControlPlane:
         status = self.status
         observed = Observed(node=status.node, instance=status.instance, model=model, epochs=epochs, serving=serving)
         self.bus.publish(OBSERVED, observed, status.node, model)
+        self._memory.changed()  # what is prepared may be computed with other blobs than what it was made of
 
     def clear_observed(self, model: str) -> None:
         """Nothing of the model is held any more."""
@@ -265,7 +257,7 @@ class ControlPlane:
         model: str = "",
         data: Mapping[str, str | float | int | bool | None] | None = None,
     ) -> None:
-        """Tell what happened."""
+        """Tell what happened, and again once there is a controller where there was none, for it keeps the history."""
         node = self.status.node
         event = Event(
             at_unix_s=self._wall_clock(),
@@ -279,16 +271,53 @@ class ControlPlane:
         )
         log = {"info": self._log.info, "warning": self._log.warning, "error": self._log.error}[event.level]
         log(kind, text=text, model=model, **event.data)
-        self.bus.publish(EVENT, event, node)
+        if not (self.bus.publish(EVENT, event, node) and self._controller_is_there):
+            self._untold.append(event)
 
     # --- what it hears ---------------------------------------------------------------------------------------------
 
-    def _on_revocations(self, _topic: str, revocations: Revocations | None) -> None:
+    def _on_connection(self, connected: bool, reason: str) -> None:
+        self._controller_is_there = self._controller_is_there and connected
+        self._tell_untold()
+        self._handler.on_broker(connected, reason)
+
+    def _tell_untold(self) -> None:
+        # What the broker keeps of the controller is heard before this node may say anything.
+        while self._controller_is_there and self.bus.connected and self._untold:
+            self.bus.publish(EVENT, self._untold.popleft(), self.status.node)
+
+    def _recall(self) -> None:
+        """Have what an earlier run was told hold until somebody says more, and remember what is said from now on."""
+        self._memory.begin(self, self.emit)
+        for status in self._memory.recalled.nodes:
+            self._nodes.remember(status)
+        self._memory.recall(_KEPT, self.bus.recall)
+        for desired in self._desired.values():
+            for plan in desired.epochs:
+                others = {name: at for name, at in plan.participants.items() if name != self.status.node}
+                self._nodes.remember_addresses(others)
+        self._unconfirmed = set(self._deployments)
+        self.bus.on_delivered = self._on_delivered
+        self.announce_nodes()
+
+    def _on_delivered(self, topic: str, payload: bytes) -> None:
+        self._memory.delivered(topic, payload, obeyed=not self.status.refused)
+
+    def _on_revocations(self, topic: str, revocations: Revocations | None) -> None:
         if self._security is not None and revocations is not None:
             self._security.revoke({certificate.serial for certificate in revocations.certificates})
+        if revocations is not None:
+            self._memory.take(topic, holds=True)
         self._handler.on_revocations(revocations)
 
+    def _on_client_tokens(self, topic: str, tokens: ClientTokens | None) -> None:
+        if tokens is not None:
+            self._memory.take(topic, holds=True)
+        self._handler.on_client_tokens(tokens)
+
     def _on_controller(self, _topic: str, controller: ControllerStatus | None) -> None:
+        self._controller_is_there = controller is not None and controller.online
+        self._tell_untold()
         if controller is None or not controller.online:
             return  # What serves goes on serving; its blobs are in the cache.
         if controller.protocol != PROTOCOL:
@@ -304,12 +333,14 @@ class ControlPlane:
         if self.status.refused:
             self.update_status(refused="")
             self._log.info("controller-accepted", version=controller.version)
+            self.bus.hear_again()  # what was not remembered while its controller was refused
             for model, deployment in self._deployments.items():
                 self._handler.on_deployment(model, deployment)
             for model, desired in self._desired.items():
                 self._handler.on_desired(model, desired)
         for model, offer in self._models.items():
             self._handler.on_offer(model, offer)
+        self._obeys.set()
         self._handler.on_controller()
 
     def _on_profile_request(self, _topic: str, request: ProfileRequest | None) -> None:
@@ -323,6 +354,8 @@ class ControlPlane:
             self._on_own_status(status)
             return
         self._nodes.hear(name, status)
+        if name in self._needed():
+            self._memory.changed()
         self.announce_nodes()
 
     def announce_nodes(self) -> None:
@@ -332,6 +365,19 @@ class ControlPlane:
     def online_nodes(self) -> list[NodeStatus]:
         """Other nodes that can be a peer now."""
         return self._nodes.online()
+
+    def last_addresses(self, names: AbstractSet[str]) -> dict[str, str]:
+        """Where nodes were that are offline by what the broker says, or said when there was one."""
+        return self._nodes.last_addresses(names)
+
+    def last_known_nodes(self) -> list[NodeStatus]:
+        """See `Surroundings`."""
+        return self._nodes.last_known()
+
+    def planned_blobs(self) -> frozenset[str]:
+        """See `Surroundings`."""
+        parts = (part for desired in self._desired.values() for spec in desired.epochs for part in spec.components)
+        return frozenset(digest for part in parts for digest in digests_of(part.graph))
 
     def _needed(self) -> frozenset[str]:
         """Nodes that plans name."""
@@ -373,6 +419,8 @@ class ControlPlane:
             self._deployments[model] = deployment
         else:
             return
+        self._memory.take(topic, holds=deployment is not None)
+        self._unconfirmed.discard(model)
         if not self.status.refused:
             self._handler.on_deployment(model, deployment)
 
@@ -388,6 +436,7 @@ class ControlPlane:
             self._desired[model] = desired
         else:
             return
+        self._memory.take(topic, holds=desired is not None)
         if not self.status.refused:
             self._handler.on_desired(model, desired)
 

@@ -45,6 +45,9 @@ from edgesplit_agent.assembly import (
     options_of,
     registration_of,
 )
+from edgesplit_agent.autonomy.kept_file import pinned_blobs
+from edgesplit_agent.autonomy.node_memory import NodeMemory
+from edgesplit_agent.compute.operator_sets import find_operator_sets
 from edgesplit_agent.compute.session_pool import SessionPool
 from edgesplit_agent.compute.worker import Worker
 from edgesplit_agent.configuration import AgentConfiguration
@@ -72,6 +75,7 @@ __all__ = ["Agent"]
 DRAIN_S = 5.0
 """After SIGTERM, the time requests in flight get to end. [s]"""
 PEER_CHECK_S = 1.0
+RESTORE_LOOK_S = 0.02
 
 
 class Agent:
@@ -114,6 +118,7 @@ class Agent:
             self._artifact_peers,
             figures.metrics.fetched,
             contexts=None if access is None else access.contexts,
+            pinned=partial(pinned_blobs, configuration.cache.folder),
         )
         self._sessions = SessionPool(self._cache, options, figures.background)
         self.engine = make_engine(configuration, identity, figures, self._worker, self._sessions)
@@ -124,7 +129,8 @@ class Agent:
         if security is not None:
             figures.metrics.show_untrusted(security.refused)
         status = registration_of(configuration, identity)
-        self.control = ControlPlane(configuration.broker.address, status, self, security)
+        self._memory = NodeMemory(configuration.cache.folder, identity.node, lambda: self._sessions.blobs)
+        self.control = ControlPlane(configuration.broker.address, status, self, security, self._memory)
         self.renewal = make_renewal(
             configuration,
             figures.metrics,
@@ -174,6 +180,8 @@ class Agent:
         )
         self._archive = ArchiveKeeper(identity.node, self._cache, self.control.bus)
         self._http: HttpEndpoint | None = None
+        self._told_alone = False
+        self._has_models = asyncio.Event()
         self._addresses: Mapping[str, str] = {}
         self._connected: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -181,8 +189,8 @@ class Agent:
 
     @property
     def ready(self) -> bool:
-        """Whether the data plane listens and the node has registered once."""
-        return self._readiness.registered
+        """Whether the data plane listens and the node has registered once, or serves what an earlier run was told."""
+        return self._readiness.ready
 
     async def start(self) -> None:
         """Listen, register, begin to serve.
@@ -206,6 +214,7 @@ class Agent:
         log_emulation(configuration.emulation)
         log_security(configuration)
         self._archive.start()
+        self._readiness.restoring()
         self.control.start()
         self._readiness.connecting()
         for work in (
@@ -215,12 +224,15 @@ class Agent:
             self.reporter.report_usage(),
             self.reporter.report_timings(self.control.publish_timings),
             self._retimer.run_for_ever(),
-            self._watch.run_for_ever(),
+            self._watch_steadiness(),
             self._advertiser.keep(),
             self._keep_peers(),
+            self._restore(),
+            self._tell_operator_sets(),
             self._readiness.start_without_broker(),
             ping_watchdog(self._notifier),
             self.control.clear_stale(),
+            self.control.forget_unconfirmed(),
             watch_clock(f"node {configuration.name}", self._clock_stepped),
         ):
             self._spawn(work)
@@ -236,6 +248,7 @@ class Agent:
         self._readiness.ended()
         self._log.info("stopping")
         await self.control.close()
+        await self._memory.close()
         if not await self.engine.drained(DRAIN_S):
             self._log.warning("requests-dropped", after_s=DRAIN_S)
         for task in self._tasks:
@@ -287,6 +300,8 @@ class Agent:
 
     def on_desired(self, model: str, desired: Desired | None) -> None:
         """What this node should hold of a model."""
+        if desired is not None:
+            self._has_models.set()
         self.engine.feed(DesiredChanged(model, desired))
 
     def on_deployment(self, model: str, deployment: Deployment | None) -> None:
@@ -295,6 +310,8 @@ class Agent:
 
     def on_offer(self, model: str, offer: ModelOffer | None) -> None:
         """A model to profile."""
+        if offer is not None:
+            self._has_models.set()
         self.engine.feed(ModelOffered(model, offered=offer is not None))
         self._profiler.offer(model, offer)
         if offer is None:
@@ -342,14 +359,42 @@ class Agent:
             self._readiness.connected(self.control.status)
         else:
             self._readiness.lost(reason)
+            self._tell_alone()
 
     def on_name_taken(self, sentence: str) -> None:
-        """Another agent of this name serves; one that had the name before serves on without the control plane."""
+        """Another agent of this name serves; one that served before, by what it was told, serves on without the control plane."""
         self._readiness.name_taken(sentence)
-        if not self._readiness.registered and not self._failed.done():
+        if not self._readiness.ready and not self._failed.done():
             self._failed.set_exception(NameTaken(sentence))
 
     # --- steps -----------------------------------------------------------------------------------------------------
+
+    async def _restore(self) -> None:
+        """Have it said once what an earlier run was told is prepared, as far as it can be now."""
+        models = self.engine.machine.models  # a pure machine, that wakes nobody
+        while any(held.state == "preparing" for model in models.values() for held in model.held.values()):  # noqa: ASYNC110
+            await asyncio.sleep(RESTORE_LOOK_S)
+        serving = sorted(name for name, model in models.items() if any(held.usable for held in model.held.values()))
+        self._readiness.restored(serving)
+        self._tell_alone()
+
+    def _tell_alone(self) -> None:
+        """Tell once that the node serves though it found no broker."""
+        models, reason = self._readiness.alone, self.control.bus.fault
+        if models and reason and not self._told_alone:
+            self._told_alone = True
+            text = f"{self.configuration.name} started without a broker and serves what it was told before ({', '.join(models)}): {reason}"
+            self.control.emit("started-alone", text)
+
+    async def _watch_steadiness(self) -> None:
+        """From the first model on: before, nobody's time is predicted here, and the workload takes memory."""
+        await self._has_models.wait()
+        await self._watch.run_for_ever()
+
+    async def _tell_operator_sets(self) -> None:
+        if not self.control.status.opsets:
+            found = await asyncio.to_thread(find_operator_sets, self.configuration.cache.folder, self._identity.runtime)
+            self.control.update_status(opsets=dict(found))
 
     async def _start_http(self) -> str:
         section = self.configuration.http
@@ -389,13 +434,17 @@ class Agent:
         return peer_sources(nodes, self.plane.links(), self.control.status.advertise, secured=secured)
 
     def _connect_peers(self) -> None:
-        """Connect to online nodes; keep the link to one that only its broker connection left."""
+        """Connect to online nodes; keep the link to one that only its broker connection left, and connect back to one that is connected to here.
+
+        A node that started again while the broker is away registers nowhere, and what is computed for it has to find the way back.
+        """
+        callers = self.control.last_addresses(self.plane.callers)
         kept = {
             peer: address
             for peer, address in self._connected.items()
             if peer not in self._addresses and self.plane.is_up(peer)
         }
-        wanted = {**kept, **self._addresses}
+        wanted = {**callers, **kept, **self._addresses}
         if wanted != self._connected:
             self._connected = wanted
             self.plane.set_peers(wanted)

@@ -259,6 +259,7 @@ async def test_an_agent_says_how_steady_its_machine_is(
         steadiness = metrics.steadiness if isinstance(metrics, NodeMetrics) else None
         return steadiness if steadiness is not None and steadiness.regime != "unknown" else None
 
+    observer.bus.publish(DESIRED, desired("device"), "device", "m")  # without a model nobody asks how steady it is
     async with running(agent("device", broker, tmp_path)) as device:
         steadiness = await until(said)
         url = f"http://{device.control.status.http}/metrics"

@@ -324,6 +324,15 @@ def test_tensors_may_come_before_the_epoch_is_known_or_ready() -> None:
     assert run.key == key(2)
 
 
+def test_what_came_early_has_the_requests_own_time_once_it_starts() -> None:
+    scene = Scene("edge", prepare=False)
+    (prepare,) = of(PrepareEpoch, scene.say(DesiredChanged("m", desired("edge", edge_part(2)))))
+    scene.say(TensorsArrived("device", key(2), {"a": X}, 5.0))
+    scene.now_s += 0.2
+    (run,) = of(RunComponent, scene.say(EpochPrepared("m", 2, prepare.generation)))
+    assert run.expires_at_s == 105.0
+
+
 def test_tensors_of_an_epoch_that_never_comes_are_dropped_and_their_sender_told() -> None:
     scene = Scene("edge")
     scene.say(PeerUp("device"))
@@ -409,6 +418,39 @@ def test_requests_wait_while_a_restarted_source_prepares() -> None:
     scene.say(EpochPrepared("m", 2, split.generation))
     (run,) = of(RunComponent, scene.say(arrived("s")))
     assert run.key.epoch == 2
+
+
+def starting_alone() -> tuple[Scene, dict[int, int]]:
+    """A source that just started with nobody else there: its part of the split is ready, the fallback not yet."""
+    scene = Scene("device", prepare=False)
+    actions = scene.say(DesiredChanged("m", desired("device", local_part(1), device_part(2), serve=2, fallback=1)))
+    generations = {action.spec.epoch: action.generation for action in of(PrepareEpoch, actions)}
+    scene.say(EpochPrepared("m", 2, generations[2]))
+    return scene, generations
+
+
+def test_requests_wait_for_the_fallback_of_a_source_that_started_alone() -> None:
+    scene, generations = starting_alone()
+    assert of(FailRequest, scene.say(arrived("r"))) == []
+    (run,) = of(RunComponent, scene.say(EpochPrepared("m", 1, generations[1])))
+    assert run.key == key(1)
+
+
+def test_they_fail_once_it_cannot_be_prepared() -> None:
+    scene, generations = starting_alone()
+    assert of(FailRequest, scene.say(arrived("r"))) == []
+    (failed,) = of(FailRequest, scene.say(EpochFailed("m", 1, generations[1], "no room", passing=True)))
+    assert failed.request == "r"
+    assert isinstance(failed.error, PeerUnreachable)
+
+
+def test_a_request_whose_peer_is_lost_waits_for_a_fallback_that_is_being_prepared() -> None:
+    scene, generations = starting_alone()
+    scene.say(PeerUp("edge"))
+    assert of(RunComponent, scene.say(arrived("r")))
+    assert of(FailRequest, scene.say(PeerLost("edge", "gone"))) == []
+    (run,) = of(RunComponent, scene.say(EpochPrepared("m", 1, generations[1])))
+    assert run.key == key(1)
 
 
 def test_undeploying_ends_what_is_in_flight_first() -> None:

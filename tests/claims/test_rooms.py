@@ -37,6 +37,7 @@ LATE = {
     "agent/edgesplit_agent/main.py": "as the controller's; and one heap is asked for before libraries allocate from several",
     "agent/edgesplit_agent/joining/commands.py": "the daemon's start must not wait for what joining needs",
     "controller/edgesplit_controller/broker/embedded_broker.py": "amqtt is an extra",
+    "shared/edgesplit/daemon/inference_runtime/late_runtime.py": "an agent without a model does without the runtime, and a start says who it is before",
     "shared/edgesplit/wire/codecs/lossless.py": "zstandard is no dependency of the client library",
     "shared/edgesplit/wire/tensors.py": "ml_dtypes is no dependency of anything but onnx",
     "lab/__main__.py": "a mistake in a scenario is told at once, and telemetry is switched off before onnxruntime comes",

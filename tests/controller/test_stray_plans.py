@@ -52,10 +52,11 @@ def rollouts(told: Told, state: State) -> Rollouts:
 def deployed(*nodes: str) -> State:
     """A model that is being prepared on these nodes."""
     rollout = Rollout(upcoming=Epoch(number=2, source="device", participants=("device", *nodes)), limit_s=60.0)
-    return State(deployments={"m": DeploymentState(source="device", inputs=(), outputs=(), rollout=rollout)})
+    deployment = DeploymentState(source="device", inputs=(), outputs=(), rollout=rollout)
+    return State(deployments={"m": deployment}, epochs={"m": 2})
 
 
-@pytest.mark.parametrize("state", [State(), deployed("cloud")], ids=["undeployed", "planned elsewhere"])
+@pytest.mark.parametrize("state", [State(epochs={"m": 1}), deployed("cloud")], ids=["undeployed", "planned elsewhere"])
 def test_what_is_held_and_not_wanted_is_withdrawn_again(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DeploymentState, "spec", lambda _self, _epoch, _node: None)
     told = Told()
@@ -81,4 +82,12 @@ def test_what_is_wanted_is_not_withdrawn(monkeypatch: pytest.MonkeyPatch) -> Non
     driven.publish("m")
     driven.settled = True
     driven.observe("edge", "m", holding("preparing"))
+    assert told.cleared == []
+
+
+def test_what_this_store_never_planned_is_left_alone() -> None:
+    told = Told()
+    driven = rollouts(told, State())
+    driven.settled = True
+    driven.observe("edge", "m", holding("prepared"))
     assert told.cleared == []

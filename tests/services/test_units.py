@@ -50,7 +50,7 @@ def installed(tmp_path: Path) -> Path:
     # The targets the units are ordered by and wanted by.
     system = tmp_path / "usr/lib/systemd/system"
     system.mkdir(parents=True)
-    for target in ("basic", "multi-user", "network-online", "shutdown", "sysinit"):
+    for target in ("basic", "multi-user", "network", "network-online", "shutdown", "sysinit"):
         (system / f"{target}.target").write_text(f"[Unit]\nDescription={target}\n")
     for unit in ("system.slice", "-.slice"):
         (system / unit).write_text(f"[Unit]\nDescription={unit}\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -216,3 +217,54 @@ def test_a_request_whose_clock_is_an_hour_off_is_told_both_times(fleet: MadeFlee
         assert controller.opened(topic, off.sealed(topic, MESSAGE)) is None
         assert "by the clock of operator anna, and the clock here says" in told[-1].reason
         assert told[-1].reason.count(" UTC") == 2
+
+
+def test_what_was_believed_counts_after_a_restart_whatever_the_clock_says_now(fleet: MadeFleet) -> None:
+    topic, heard_s = DESIRED.of("device", "m"), time.time() - 40 * 86_400.0
+    ended = fleet.credentials("controller", begins=timedelta(days=-60), ends=timedelta(days=-30))
+    payload = Signer(ended).sign(topic, MESSAGE, now_s=heard_s)
+    for clock in (time.time, lambda: 0.0, lambda: 4e9):
+        agent = MessageSecurity(fleet.credentials("node"), signed_rows(), clock=clock)
+        assert agent.opened(topic, payload) is None  # from a broker it would not count any more
+        said = agent.recalled(topic, payload, heard_s)
+        assert said is not None
+        assert said.message == MESSAGE
+
+
+@every_signed_row
+def test_nothing_else_counts_after_a_restart(row: Topic[Any], fleet: MadeFleet) -> None:
+    topic, agent = topic_of(row), fleet.security("node")
+    assert row.signer is not None
+    made = forgeries(fleet, row.signer, topic, MESSAGE, row.limit_bytes)
+    del made["oversized"]  # it was not read when it came
+    for what, payload in made.items():
+        assert agent.recalled(topic, payload, time.time()) is None, what
+    assert agent.refused == {row.pattern: len(made)}
+
+
+def test_a_signer_that_was_revoked_meanwhile_does_not_count_after_a_restart(fleet: MadeFleet) -> None:
+    topic, agent = DESIRED.of("device", "m"), fleet.security("node")
+    credentials = fleet.credentials("controller")
+    payload = Signer(credentials).sign(topic, MESSAGE, now_s=time.time())
+    agent.revoke({credentials.facts.serial})
+    assert agent.recalled(topic, payload, time.time()) is None
+
+
+def test_what_is_recalled_lets_no_older_message_in_and_is_let_in_though_a_newer_one_was_heard(
+    fleet: MadeFleet, tmp_path: Path
+) -> None:
+    topic, controller = DESIRED.of("device", "m"), fleet.security("controller")
+    first, second, third = (controller.sealed(topic, message) for message in (b"1", b"2", b"3"))
+    agent = fleet.security("node")
+    said = agent.recalled(topic, second, time.time())
+    assert said is not None
+    assert message_of(agent, topic, first) is None
+    assert message_of(agent, topic, second) == b"2"  # as the broker repeats it
+    # The power went after the counter of the third was written and before its message was.
+    counters = CounterMemory()
+    counters.take(topic, msgspec.json.decode(third)["counter"], third)
+    agent = MessageSecurity(fleet.credentials("node"), signed_rows(), counters=counters)
+    said = agent.recalled(topic, second, time.time())
+    assert said is not None
+    assert message_of(agent, topic, second) is None
+    assert message_of(agent, topic, third) == b"3"

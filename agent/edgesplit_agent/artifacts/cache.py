@@ -11,14 +11,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import hashlib
 import os
 import random
+import re
 import secrets
 import shutil
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -47,6 +47,8 @@ _UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, 
 _ROOM_BYTES = 1 << 20
 """More free than when a blob found no room: worth a try. [B]"""
 _GONE = ".gone-"
+_BLOB = re.compile(r"[0-9a-f]{64}")
+"""Names of blobs, and the beginning of the names of what is made or being made of them; other files may have names as long."""
 
 
 class BlobCache:
@@ -59,6 +61,7 @@ class BlobCache:
         peers: Asked for the nodes that may have blobs, nearest first.
         on_fetched: Told the source's name and the bytes of every blob that arrived.
         contexts: Of a secured fleet; see `Transfers`.
+        pinned: Asked what nodes of this folder would need to start alone; it stays, whether their agents run or not.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class BlobCache:
         on_fetched: Callable[[str, int], None] = lambda _name, _nbytes: None,
         *,
         contexts: TlsContexts | None = None,
+        pinned: Callable[[], Collection[str]] = frozenset,
     ) -> None:
         self.folder = folder
         self.limit_bytes = limit_bytes
@@ -78,6 +82,7 @@ class BlobCache:
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(PARALLEL_FETCHES)
         self._peers = peers
+        self._pinned = pinned
         self._on_fetched = on_fetched
         self._liars: set[str] = set()
         self._contributors: dict[str, set[str]] = {}
@@ -306,13 +311,13 @@ class BlobCache:
 
     def _evict(self, limit_bytes: int) -> list[str]:
         files = [(path, path.stat()) for path in self._files()]
-        blobs = [(path, info) for path, info in files if len(path.stem) == hashlib.sha256().digest_size * 2]
+        blobs = [(path, info) for path, info in files if _BLOB.fullmatch(path.stem)]
         total = sum(info.st_size for _, info in blobs)
         # Others may have touched blobs under a clock that was ahead.
         self._latest_ns = max([self._latest_ns, *(info.st_mtime_ns for _, info in blobs)])
         if total <= limit_bytes:
             return []
-        used = self._leases.of_others() | self._under_way.keys() | self._users.keys()
+        used = self._leases.of_others() | self._under_way.keys() | self._users.keys() | set(self._pinned())
         removed: list[str] = []
         for path, info in sorted(blobs, key=lambda blob: blob[1].st_mtime_ns):
             if total <= limit_bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import onnxruntime
+from edgesplit.daemon.inference_runtime.late_runtime import inference_runtime
 
 __all__ = ["Interruption"]
 
@@ -23,7 +23,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.asked = False
-        self.options: Any = onnxruntime.RunOptions()
+        self.options: Any = inference_runtime().RunOptions()
         self.options.log_severity_level = 4  # giving way is no error
 
     def ask(self) -> None:

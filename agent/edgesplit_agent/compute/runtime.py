@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import structlog
 
 from edgesplit.control.component_messages import ComponentSpec
 from edgesplit.daemon.heap import trim_heap
+from edgesplit.daemon.inference_runtime.late_runtime import inference_runtime
 from edgesplit.daemon.inference_runtime.runtime_abilities import with_bfloat16
 from edgesplit.errors import PreparationFailed, RuntimeStarved, first_line
 from edgesplit.retrying import is_passing
@@ -122,13 +122,13 @@ def open_session(
         PreparationFailed: onnxruntime refuses the graph or the provider.
     """
     _share_arena()
-    settings = onnxruntime.SessionOptions()
+    settings = inference_runtime().SessionOptions()
     settings.log_severity_level = 3
     settings.intra_op_num_threads = options.threads
     settings.inter_op_num_threads = 1
     settings.enable_mem_pattern = not sizes_vary
     if optimized:
-        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        settings.graph_optimization_level = inference_runtime().GraphOptimizationLevel.ORT_DISABLE_ALL
     if save_to is not None:
         settings.optimized_model_filepath = str(save_to)
     if profile_prefix is not None:
@@ -145,7 +145,7 @@ def open_session(
     for key, value in configuration.items():
         settings.add_session_config_entry(key, value)
     try:
-        session = onnxruntime.InferenceSession(str(path), settings, providers=_providers(options, path.parent))
+        session = inference_runtime().InferenceSession(str(path), settings, providers=_providers(options, path.parent))
     except Exception as error:  # onnxruntime raises pybind types without a common base
         raise refusal(f"onnxruntime refuses the graph {path.name[:12]}", error) from error
     return with_bfloat16(session)
@@ -179,15 +179,15 @@ def usable_providers(wanted: str, threads: int) -> tuple[str, ...]:
     _share_arena()
     if wanted in NEED_CUDA:
         _load_cuda()
-    asked = candidates(wanted, list(onnxruntime.get_available_providers()))
+    asked = candidates(wanted, list(inference_runtime().get_available_providers()))
     if asked == (CPU,):
         return asked
-    settings = onnxruntime.SessionOptions()
+    settings = inference_runtime().SessionOptions()
     settings.log_severity_level = 3
     settings.intra_op_num_threads = threads
     named = [(name, options_of(name, threads, None)) for name in asked]
     try:
-        got = providers_of(onnxruntime.InferenceSession(_IDENTITY, settings, providers=named))
+        got = providers_of(inference_runtime().InferenceSession(_IDENTITY, settings, providers=named))
     except Exception as error:  # onnxruntime raises pybind types without a common base
         raise refusal(f"onnxruntime cannot start {asked[0]}", error) from error
     text = missing_text(asked, got)
@@ -198,8 +198,8 @@ def usable_providers(wanted: str, threads: int) -> tuple[str, ...]:
 
 def _load_cuda() -> None:
     """Have the libraries of CUDA and cuDNN found where they came as Python packages, in which no loader looks."""
-    preload = getattr(onnxruntime, "preload_dlls", None)  # from 1.21 on
-    if preload is None or not getattr(onnxruntime, "cuda_version", ""):
+    preload = getattr(inference_runtime(), "preload_dlls", None)  # from 1.21 on
+    if preload is None or not getattr(inference_runtime(), "cuda_version", ""):
         return
     said = io.StringIO()
     with contextlib.redirect_stdout(said):  # it prints what it does not find; whether CUDA loads, a session tells
@@ -210,13 +210,13 @@ def _load_cuda() -> None:
 
 def runtime_version() -> str:
     """Onnxruntime's version."""
-    return str(onnxruntime.__version__)
+    return str(inference_runtime().__version__)
 
 
 @functools.cache
 def fingerprint() -> str:
     """Tells apart where a graph that onnxruntime optimized may be used: its version and the processor's abilities."""
-    parts = [runtime_version(), onnxruntime.get_build_info(), platform.machine()]
+    parts = [runtime_version(), inference_runtime().get_build_info(), platform.machine()]
     described = Path("/proc/cpuinfo")
     if described.exists():
         wanted = ("flags", "features", "model name", "cpu part")
@@ -231,7 +231,7 @@ def give_memory_back() -> None:
     What sessions that are left need is allocated again by their next run.
     """
     session = _idle_session()
-    shrink = onnxruntime.RunOptions()
+    shrink = inference_runtime().RunOptions()
     shrink.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     session.run(None, {"x": np.zeros(1, np.float32)}, shrink)
     trim_heap()
@@ -288,20 +288,20 @@ def warm_up(session: Any, component: ComponentSpec) -> None:
 @functools.cache
 def _share_arena() -> None:
     """Register the one allocator of all sessions, before the first of them."""
-    kind, place = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnxruntime.OrtMemType.DEFAULT
-    onnxruntime.create_and_register_allocator(
-        onnxruntime.OrtMemoryInfo("Cpu", kind, 0, place),
-        onnxruntime.OrtArenaCfg({"arena_extend_strategy": _EXACT_REQUESTS}),
+    kind, place = inference_runtime().OrtAllocatorType.ORT_ARENA_ALLOCATOR, inference_runtime().OrtMemType.DEFAULT
+    inference_runtime().create_and_register_allocator(
+        inference_runtime().OrtMemoryInfo("Cpu", kind, 0, place),
+        inference_runtime().OrtArenaCfg({"arena_extend_strategy": _EXACT_REQUESTS}),
     )
 
 
 def tiny_session(model: bytes) -> Any:
     """A session of a serialized model on one thread of the processor."""
     _share_arena()
-    settings = onnxruntime.SessionOptions()
+    settings = inference_runtime().SessionOptions()
     settings.intra_op_num_threads = 1
     settings.add_session_config_entry("session.use_env_allocators", "1")
-    return onnxruntime.InferenceSession(model, settings, providers=[CPU])
+    return inference_runtime().InferenceSession(model, settings, providers=[CPU])
 
 
 @functools.cache

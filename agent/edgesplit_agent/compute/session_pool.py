@@ -238,6 +238,11 @@ class SessionPool:
             raise
         return components
 
+    @property
+    def blobs(self) -> frozenset[str]:
+        """What the sessions there are keep in the cache: in packed form other blobs than those they were made of."""
+        return frozenset(digest for shared in self._shared.values() for digest in shared.held)
+
     def release(self, prepared: Sequence[ComponentSpec]) -> None:
         """Free what `prepare` of the same components took."""
         for component in prepared:

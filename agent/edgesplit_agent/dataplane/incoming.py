@@ -112,6 +112,12 @@ class Incoming:
             connection.close()
         await asyncio.gather(*(connection.wait_closed() for connection in connections))
 
+    @property
+    def agents(self) -> frozenset[str]:
+        """Names under which agents are connected to this one now."""
+        hellos = (guest.hello for guest in self._guests.values())
+        return frozenset(hello.node for hello in hellos if hello is not None and hello.role == "agent" and hello.node)
+
     def drop(self, node: str, reason: EdgesplitError) -> None:
         """End what a peer opened that is lost: half a frame of it may wait for its rest for ever."""
         for connection, guest in list(self._guests.items()):

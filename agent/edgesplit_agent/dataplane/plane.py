@@ -196,6 +196,11 @@ class DataPlane:
         link = self._links.get(peer)
         return link is not None and link.is_up
 
+    @property
+    def callers(self) -> frozenset[str]:
+        """Nodes whose agents are connected to this one, whether this one is to them or not."""
+        return self._incoming.agents
+
     def links(self) -> tuple[LinkState, ...]:
         """Every peer whose link has been measured at least once."""
         states = (link.state() for link in self._links.values())

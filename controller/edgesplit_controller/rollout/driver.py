@@ -161,7 +161,9 @@ class Rollouts:
         """
         if observed is None or not self.settled or all(state.state == "draining" for state in observed.epochs):
             return
-        self._publisher.withdraw_again(node, model)
+        # Of a model that this store never planned it is not for this controller to say: the store may be the wrong one.
+        if self.highest_epoch(model):
+            self._publisher.withdraw_again(node, model)
 
     def forget_node(self, node: str) -> None:
         """A node is gone for good."""

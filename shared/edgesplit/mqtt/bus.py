@@ -25,7 +25,7 @@ from edgesplit.mqtt.name_registration import ANSWER_S
 from edgesplit.mqtt.packet_limit import Oversize, PacketLimit
 from edgesplit.mqtt.paho_client import BrokerClient, ClientEvents, ClientMaker, PahoClient
 from edgesplit.mqtt.retained_state import OnForeign, RetainedState
-from edgesplit.mqtt.signed.sealing import PlainSealing, Sealing
+from edgesplit.mqtt.signed.sealing import PlainSealing, Said, Sealing
 from edgesplit.mqtt.subscriptions import Subscription, SubscriptionRound
 from edgesplit.mqtt.topic import ROOT, Topic
 from edgesplit.mqtt.topic_filters import matches, with_further
@@ -110,6 +110,8 @@ class MessageBus:
         self._sought: dict[str, set[str]] = {}
         self.on_heard: Callable[[str, bool], None] | None = None
         """Told of the topic of whatever arrives, and whether the broker kept it from before."""
+        self.on_delivered: Callable[[str, bytes], None] | None = None
+        """Told of topic and payload of what was believed and read, once its handlers have it."""
         self._answers: dict[str, Callable[[bytes], None]] = {}
         self._name = None if registered is None else self._claim_of(registered)
         self._diagnosis: asyncio.Task[None] | None = None
@@ -449,9 +451,27 @@ class MessageBus:
             self._say_malformed(topic, wrong)
         if self._state.owns(topic):
             self._state.hear(topic, payload, retained)
-        for subscription in readers:
-            if said is not None and (wrong := subscription.deliver(topic, said)):
-                self._say_malformed(topic, wrong)
+        if said is not None and self._deliver(topic, said, readers) and self.on_delivered is not None:
+            self.on_delivered(topic, payload)
+
+    def recall(self, topic: str, payload: bytes, heard_s: float) -> None:
+        """Hand over what came in an earlier run and was kept, as if the broker repeated it; call it before `start`.
+
+        Args:
+            topic: Where it came.
+            payload: As it came, its signature included.
+            heard_s: When it came. [s since the epoch]
+        """
+        said = self._sealing.recalled(topic, payload, heard_s)
+        if said is not None:
+            self._deliver(topic, said, [entry for entry in self._subscriptions if matches(entry.topic_filter, topic)])
+
+    def _deliver(self, topic: str, said: Said, readers: Iterable[Subscription]) -> bool:
+        """Have everybody hear it who wants to; whether all could read it."""
+        faults = [wrong for subscription in readers if (wrong := subscription.deliver(topic, said))]
+        for wrong in faults:
+            self._say_malformed(topic, wrong)
+        return not faults
 
     def _say_malformed(self, topic: str, wrong: str) -> None:
         if self._on_malformed is not None:

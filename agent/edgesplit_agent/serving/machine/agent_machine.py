@@ -235,12 +235,15 @@ class AgentMachine:
         early = self.flow.early.take(event.model, event.epoch)
         aborts = [SendAbort(key, source, PreparationFailed.code, message) for key, _ in early if source != self.node]
         retry = model.held[event.epoch].retry
+        # Requests may have waited for it as a fallback.
+        waiting = self.flow.go_on(event.model, now_s)
         if retry is None or retry.attempts > 1:
-            return [*aborts]
+            return [*aborts, *waiting]
         next_try_s = retry.next_at_s - now_s
         text = f"{message}; it is tried again in {next_try_s:.0f} s, and until it succeeds"
         return [
             *aborts,
+            *waiting,
             EmitEvent("epoch-failing", text, event.model, {"epoch": event.epoch, "next_try_s": next_try_s}),
         ]
 

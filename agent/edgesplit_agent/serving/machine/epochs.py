@@ -209,6 +209,14 @@ class ModelEpochs:
         lost = self.held[number].spec.participants.keys() - {self.node, *peers_up}
         return tuple(sorted(lost)) if lost else ()
 
+    def awaits_fallback(self, peers_up: Iterable[str]) -> bool:
+        """Whether a plan that could run without the peers that are away is being prepared, and did not fail yet."""
+        if self.desired is None:
+            return False
+        numbers = {self.desired.fallback, *self.desired.fallbacks.values()} & self.held.keys()
+        coming = [number for number in numbers if number is not None and self.held[number].state == "preparing"]
+        return any(self.held[number].retry is None and not self.lost_peers(number, peers_up) for number in coming)
+
     def choose(
         self,
         peers_up: Collection[str],

@@ -31,9 +31,15 @@ MOST_ENDED = 1 << 16
 
 @dataclass(slots=True)
 class EarlyArrivals:
-    """What came of one execution before it could start."""
+    """What came of one execution before it could start.
+
+    Attributes:
+        expires_at_s: Until when it is kept. [s on the machine's clock]
+        deadline_at_s: When the request's own time is up, which it has once it starts. [s on the machine's clock]
+    """
 
     expires_at_s: float
+    deadline_at_s: float
     arrivals: list[tuple[str, Mapping[str, Array]]] = field(default_factory=list[tuple[str, "Mapping[str, Array]"]])
 
     @property
@@ -70,7 +76,7 @@ class EarlyTensors:
         key: ExecutionKey,
         peer: str,
         arrays: Mapping[str, Array],
-        expires_at_s: float,
+        deadline_at_s: float,
         now_s: float,
         *,
         known: bool = True,
@@ -86,7 +92,7 @@ class EarlyTensors:
             if key in kept:
                 self._pop(kept, key)
             return False
-        early = kept.setdefault(key, EarlyArrivals(min(expires_at_s, now_s + PATIENCE_S)))
+        early = kept.setdefault(key, EarlyArrivals(min(deadline_at_s, now_s + PATIENCE_S), deadline_at_s))
         if len(early.arrivals) >= MOST_EARLY:
             self._refused["early-tensors"] += 1
             return True  # Nothing has so many senders: the rest of it is noise.

@@ -24,6 +24,8 @@ FORGIVEN_FACTOR = 15
 MEMORY_S = 60.0
 """How long an abort may have to be said again. [s]"""
 MOST_PER_PEER = 1024
+MOST_TOLD = 256
+"""Peers to which aborts may have to be said again; of more, the first is not."""
 MOST_LOST = 4096
 """Peers whose losses are remembered; of more, the one that was lost first is forgotten."""
 
@@ -91,6 +93,8 @@ class SentAborts:
 
     def tell(self, abort: SendAbort, now_s: float, peers_up: Collection[str]) -> list[Action]:
         """Send an abort that must arrive: now, or as soon as its receiver is there."""
+        if abort.peer not in self._told and len(self._told) >= MOST_TOLD:
+            del self._told[next(iter(self._told))]
         self._told.setdefault(abort.peer, deque(maxlen=MOST_PER_PEER)).append((now_s, abort))
         return [abort] if abort.peer in peers_up else []
 

@@ -123,7 +123,7 @@ class RequestFlow:
         for number in [number for number, held in model.held.items() if held.usable]:
             for key, early in self.early.take(name, number):
                 for peer, arrays in early.arrivals:
-                    remaining_s = early.expires_at_s - now_s
+                    remaining_s = early.deadline_at_s - now_s
                     actions += self.tensors_arrived(TensorsArrived(peer, key, arrays, remaining_s), now_s)
         return actions
 
@@ -138,6 +138,8 @@ class RequestFlow:
             )
             return self._start_elsewhere(request, gone, now_s)
         lost = model.lost_peers(number, self.peers_up)
+        if lost and model.awaits_fallback(self.peers_up):
+            return []  # This node has just started: what needs nobody who is away is on its way.
         if lost:
             error = PeerUnreachable(f"{', '.join(lost)} cannot be reached from {self.node}, and no fallback is ready")
             return self._start_elsewhere(request, error, now_s)
@@ -296,8 +298,10 @@ class RequestFlow:
             return [*actions, self._fail(request, request.refused_for(message))]
         request.failed_epochs.add(key.epoch)
         number = self.choose(request, now_s)
-        if number is None or model.lost_peers(number, self.peers_up):
+        cannot = number is None or bool(model.lost_peers(number, self.peers_up))
+        if cannot and not model.awaits_fallback(self.peers_up):
             return actions + self._start_elsewhere(request, error_from_code(code, message), now_s)
+        request.epoch = None  # until it begins again
         return actions + self.start(request, number, now_s)
 
     def peer_up(self, peer: str, now_s: float) -> list[Action]:
@@ -369,8 +373,9 @@ class RequestFlow:
             if known:
                 self._ended.add(key, now_s)
             message = f"{self.node} does not have epoch {key.epoch} of {key.model!r}"
-            senders = sorted({peer for peer, _ in early.arrivals} & self.peers_up)
-            actions += [SendAbort(key, peer, NotDeployed.code, message) for peer in senders]
+            for peer in sorted({peer for peer, _ in early.arrivals}):
+                # A sender that just started may be here before the way back to it is there.
+                actions += self._sent_aborts.tell(SendAbort(key, peer, NotDeployed.code, message), now_s, self.peers_up)
         self._ended.forget(now_s)
         self._sent_aborts.forget(now_s)
         return actions

@@ -20,8 +20,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
+from edgesplit.daemon.inference_runtime.late_runtime import inference_runtime
 from edgesplit.wire.tensors import BFLOAT16, Array, contiguous
 
 __all__ = [
@@ -54,8 +54,8 @@ def as_value(array: Array) -> Any:
     """A value on the memory of an array of numbers, which must outlive it."""
     array = contiguous("", array)
     if array.dtype == BFLOAT16:
-        return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(np.uint16), _ELEMENT)
-    return onnxruntime.OrtValue.ortvalue_from_numpy(array)
+        return inference_runtime().OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(np.uint16), _ELEMENT)
+    return inference_runtime().OrtValue.ortvalue_from_numpy(array)
 
 
 def as_array(value: Any) -> Any:
@@ -127,10 +127,10 @@ def _newest(domain: str, oldest: int) -> int:
 def _loads(domain: str, version: int) -> bool:
     sets = {_ONNX: _OLDEST[_ONNX], domain: version}
     content = _VERSION_8 + _IDENTITY + b"".join(_stated(name, number) for name, number in sets.items())
-    options = onnxruntime.SessionOptions()
+    options = inference_runtime().SessionOptions()
     options.log_severity_level = _FATAL
     try:
-        onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        inference_runtime().InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception:  # onnxruntime's exceptions share no base class of its own
         return False
     return True

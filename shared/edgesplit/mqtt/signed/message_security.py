@@ -9,6 +9,7 @@ broker is not who decides: what is taken back is a signed `null`, which stays in
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
@@ -138,10 +139,13 @@ class MessageSecurity:
         try:
             return self._believed(row, signer, topic, payload)
         except NotTrusted as error:
-            refusal = self._refusals.refuse(row.pattern, topic, str(error), payload, self._monotonic())
-            if self.on_refused is not None:
-                self.on_refused(refusal)
+            self._refuse(row, topic, payload, error)
             return None
+
+    def _refuse(self, row: Topic[Any], topic: str, payload: bytes, error: NotTrusted) -> None:
+        refusal = self._refusals.refuse(row.pattern, topic, str(error), payload, self._monotonic())
+        if self.on_refused is not None:
+            self.on_refused(refusal)
 
     def _believed(self, row: Topic[Any], signer: Role, topic: str, payload: bytes) -> Said:
         most = row.limit_bytes + ENVELOPE_BYTES
@@ -156,6 +160,26 @@ class MessageSecurity:
             self._counters.take(topic, found.counter, payload)
             self._save_soon()
         return Said(b"" if found.message == _TAKEN_BACK else found.message, found.signer)
+
+    def recalled(self, topic: str, payload: bytes, heard_s: float) -> Said | None:
+        """See `Sealing`.
+
+        Judged by the time it came: a clock that lost its battery ends nothing, nor does a certificate that ended since, as neither would
+        end what a program serves that went on running. A revocation does. An older counter than was heard counts here, for this is no
+        broker's memory but the own: the power went between two writes, and the controller is about to say what is newer.
+        """
+        found = self._signer_of(topic)
+        if found is None:
+            return Said(payload)
+        row, signer = found
+        try:
+            opened = self._check.opened(topic, payload, role=signer, now_s=heard_s)
+        except NotTrusted as error:
+            self._refuse(row, topic, payload, error)
+            return None
+        with contextlib.suppress(NotTrusted):
+            self._counters.take(topic, opened.counter, payload)
+        return Said(b"" if opened.message == _TAKEN_BACK else opened.message, opened.signer)
 
     async def close(self) -> None:
         """See `Sealing`."""

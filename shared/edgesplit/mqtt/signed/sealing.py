@@ -50,6 +50,16 @@ class Sealing(Protocol):
         """What a payload says; None where it says nothing that counts."""
         ...
 
+    def recalled(self, topic: str, payload: bytes, heard_s: float) -> Said | None:
+        """What a payload says that was believed when it came and was kept here; None where it does not count any more.
+
+        Args:
+            topic: Where it came.
+            payload: As it came.
+            heard_s: When it came, by the clock here. [s since the epoch]
+        """
+        ...
+
     async def close(self) -> None:
         """What was learned is kept."""
         ...
@@ -75,6 +85,10 @@ class PlainSealing:
         return payload
 
     def opened(self, _topic: str, payload: bytes) -> Said | None:
+        """See `Sealing`."""
+        return Said(payload)
+
+    def recalled(self, _topic: str, payload: bytes, _heard_s: float) -> Said | None:
         """See `Sealing`."""
         return Said(payload)
 
