@@ -20,6 +20,7 @@ import structlog
 
 from edgesplit.control.event_kinds import level_of
 from edgesplit.control.event_messages import EVENT, Event
+from edgesplit.control.inquiry_messages import FINDINGS, INQUIRY, Inquiry, NodeFindings
 from edgesplit.control.noise_messages import NOISE_REPORT, NoiseReport
 from edgesplit.control.plan_messages import DEPLOYMENT, DESIRED, OBSERVED, Deployment, Desired, EpochState, Observed
 from edgesplit.control.profile_messages import (
@@ -78,6 +79,9 @@ class ControlHandler(Protocol):
 
     def on_profile_request(self, request: ProfileRequest) -> None:
         """A model to profile once more."""
+
+    def on_inquiry(self, inquiry: Inquiry) -> None:
+        """The controller wants to know something."""
 
     def on_revocations(self, revocations: Revocations | None) -> None:
         """Which certificates are trusted no more."""
@@ -165,6 +169,7 @@ class ControlPlane:
         bus.subscribe(NODE_STATUS, self._on_node)
         bus.subscribe(MODEL_OFFER, self._on_model)
         bus.subscribe(PROFILE_REQUEST, self._on_profile_request, node)
+        bus.subscribe(INQUIRY, self._on_inquiry, node)
         bus.subscribe(DEPLOYMENT, self._on_deployment)
         bus.subscribe(DESIRED, self._on_desired, node)
         for row in _OF_MODELS:
@@ -244,6 +249,10 @@ class ControlPlane:
         if report.model in self._models:
             self.bus.publish(PROFILE_REPORT, report, report.node, report.model)
 
+    def publish_findings(self, findings: NodeFindings) -> None:
+        """Answer an inquiry."""
+        self.bus.publish(FINDINGS, findings, findings.node)
+
     def publish_timings(self, timings: LiveTimings) -> None:
         """Say what runs took lately; of a model that is gone, nothing."""
         if timings.model in self._models:
@@ -307,6 +316,10 @@ class ControlPlane:
     def _on_profile_request(self, _topic: str, request: ProfileRequest | None) -> None:
         if request is not None and not self.status.refused:
             self._handler.on_profile_request(request)
+
+    def _on_inquiry(self, _topic: str, inquiry: Inquiry | None) -> None:
+        if inquiry is not None:
+            self._handler.on_inquiry(inquiry)
 
     def _on_node(self, topic: str, status: NodeStatus | None) -> None:
         (name,) = NODE_STATUS.names(topic)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from edgesplit.control import (
     event_messages,
     figure_messages,
+    inquiry_messages,
     noise_messages,
     plan_messages,
     profile_messages,
@@ -40,6 +41,7 @@ _MODULES = (
     profile_messages,
     plan_messages,
     figure_messages,
+    inquiry_messages,
     noise_messages,
     event_messages,
     trust_messages,

@@ -7,7 +7,9 @@ it. Not here: watts (`reporting/collectors/power/meter.py`), publishing (`report
 
 from __future__ import annotations
 
+import statistics
 import time
+from collections import deque
 from dataclasses import dataclass, field
 
 from edgesplit.control.figure_messages import Usage
@@ -16,6 +18,9 @@ from edgesplit_agent.reporting.collectors.power.sensor import Power
 from edgesplit_agent.reporting.size_counts import SizeCounts, Sizes
 
 __all__ = ["UsageBook"]
+
+RECENT_REQUESTS = 256
+"""Whose median latency is told."""
 
 
 @dataclass(slots=True)
@@ -38,6 +43,7 @@ class _Counters:
     unmetered_s: float = 0.0
     transmit_s: float = 0.0
     latency_sum_s: float = 0.0
+    latencies_s: deque[float] = field(default_factory=lambda: deque[float](maxlen=RECENT_REQUESTS))
     waiting_s: float = 0.0
     handling_s: float = 0.0
     unplanned: int = 0
@@ -121,6 +127,7 @@ class UsageBook:
         counters = self._at(model, epoch)
         counters.requests += 1
         counters.latency_sum_s += latency_s
+        counters.latencies_s.append(latency_s)
         counters.unplanned += not as_planned
         if sizes:
             counters.sizes.add(sizes)
@@ -183,4 +190,5 @@ class UsageBook:
             handling_s=counters.handling_s,
             unplanned=counters.unplanned,
             sizes=counters.sizes.said(),
+            latency_p50_s=statistics.median(counters.latencies_s) if counters.latencies_s else None,
         )
