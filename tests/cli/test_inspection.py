@@ -246,7 +246,7 @@ def test_doctor_counts_what_is_well_and_shows_the_rest(run: Run, answering: Fake
     ran = run("doctor")
     assert ran.status == 1
     lines = ran.out.splitlines()
-    assert lines[0].startswith("error: artifacts ")
+    assert lines[0].startswith("error, artifacts: ")
     assert lines[1].lstrip().startswith("→ on the controller")
     assert "9 GB" not in ran.out
     assert "ok: broker, disk, clock; --all shows them" in ran.out

@@ -142,7 +142,7 @@ def _of_node(now: FleetNow, name: str, node: FleetNode, now_unix_s: float) -> It
     if not node.online:
         if name not in {deployment.source for deployment in now.deployments.values()}:
             seen_s = now.registry.last_seen_s(name, now_unix_s)
-            since = "" if seen_s is None else f" since {time_span(seen_s)}"
+            since = "" if seen_s is None else f" for {time_span(seen_s)}"
             yield _problem(
                 "warning",
                 f"node {name} is offline{since}",

@@ -1,11 +1,13 @@
 """The page of `splitctl doctor`: what is wrong, each with what to do, and what is well counted.
 
-Owns: this page. Its rule: nothing that is wrong is left out, however many machines there are. Not here: JSON, which has all checks.
+Owns: this page. Its rule: nothing that is wrong is left out, however many machines there are; what need not be done is told once of
+each kind. Not here: JSON, which has all checks.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.padding import Padding
@@ -22,22 +24,37 @@ _STYLES = {**SEVERITY_STYLES, "unknown": "magenta", "note": "cyan", "ok": "green
 
 
 def show_diagnosis(document: DiagnosisDocument, *, show_all: bool = False) -> None:
-    """Print it; `show_all`: what is well too, each check a line."""
+    """Print it; `show_all`: each check, what is well too."""
     out = console()
     rows = sorted(document.checks, key=lambda row: _ORDER.index(row.verdict))
-    well = [row for row in rows if row.verdict == "ok"]
-    for row in rows if show_all else rows[: len(rows) - len(well)]:
-        _show(out, row)
-    if well and not show_all:
-        counts = Counter(row.check for row in well)
-        listed = ", ".join(f"{check} ({number})" if number > 1 else check for check, number in counts.items())
-        out.print(Text.assemble(("ok: ", _STYLES["ok"]), f"{listed}; --all shows them"))
+    if show_all:
+        for row in rows:
+            _show(out, row)
+    else:
+        _show_shortened(out, rows)
     wrong = Counter(row.verdict for row in rows)
     found = [counted(wrong[name], name) for name in ("error", "warning") if wrong[name]]
     out.print(f"{', '.join(found) or 'nothing is wrong'}, of {counted(len(rows), 'check')}")
 
 
-def _show(out: Console, row: CheckRow) -> None:
-    out.print(Text.assemble((f"{row.verdict}: ", _STYLES[row.verdict]), (f"{row.check} ", "bold"), row.what))
+def _show_shortened(out: Console, rows: Sequence[CheckRow]) -> None:
+    alike = Counter((row.verdict, row.check) for row in rows)
+    told: set[tuple[str, str]] = set()
+    for row in rows:
+        kind = row.verdict, row.check
+        if row.verdict in {"error", "warning"}:
+            _show(out, row)
+        elif row.verdict != "ok" and kind not in told:
+            told.add(kind)
+            _show(out, row, others=alike[kind] - 1)
+    well = {check: number for (verdict, check), number in alike.items() if verdict == "ok"}
+    if well:
+        listed = ", ".join(f"{check} ({number})" if number > 1 else check for check, number in well.items())
+        out.print(Text.assemble(("ok: ", _STYLES["ok"]), f"{listed}; --all shows them"))
+
+
+def _show(out: Console, row: CheckRow, others: int = 0) -> None:
+    more = f" (and {others} more such: --all)" if others else ""
+    out.print(Text.assemble((f"{row.verdict}, {row.check}: ", _STYLES[row.verdict]), f"{row.what}{more}"))
     if row.do:
         out.print(Padding(Text(f"→ {row.do}"), (0, 0, 0, 4)))

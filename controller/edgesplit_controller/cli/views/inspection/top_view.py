@@ -49,8 +49,8 @@ def activity_page(document: ActivityDocument) -> Group:
 def _models(rows: Sequence[ActiveModelRow]) -> list[PlainTable | Text]:
     if not rows:
         return [Text("no model is deployed: see splitctl deploy --help")]
-    figures = ("rate", "latency", "predicted", "energy", "predicted ", "failed")
-    droppable = ("runs on", "predicted ", "failed", "energy", "predicted", "epoch")
+    figures = ("rate", "latency", "predicted latency", "energy", "predicted energy", "failed")
+    droppable = ("runs on", "predicted energy", "failed", "predicted latency", "energy", "epoch")
     table = plain_table("", ("model", "from"), ("epoch", *figures), droppable)
     table.add_column("runs on")
     for row in rows:
