@@ -22,6 +22,7 @@ from edgesplit.control.figure_messages import (
     NodeMetrics,
     Steadiness,
 )
+from edgesplit.control.inquiry_messages import FINDINGS, INQUIRY, Checkup, Inquiry, NodeFindings, NodeTrace
 from edgesplit.control.plan_messages import DESIRED, OBSERVED, Desired, EpochState, Observed
 from edgesplit.control.profile_messages import (
     LIVE_TIMINGS,
@@ -62,6 +63,8 @@ class FakeAgent:
         version: Which release it says it is.
         desired: The latest by model.
         heard: All that came of what should be held, in its order.
+        checkup: What it finds when it is asked how it fares; None: it does not answer.
+        traces: What it knows of requests, by their identifiers; the last one is the last that it answered.
     """
 
     def __init__(
@@ -90,6 +93,10 @@ class FakeAgent:
         self.version = installed_version()
         self.desired: dict[str, Desired] = {}
         self.heard: list[Desired | None] = []
+        self.checkup: Checkup | None = Checkup(
+            folder="/cache", free_bytes=1 << 40, limit_bytes=1 << 34, artifacts="http://controller:7480"
+        )
+        self.traces: dict[str, NodeTrace] = {}
         self.offers: dict[str, ModelOffer] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._artifacts = ""
@@ -119,6 +126,7 @@ class FakeAgent:
         self.bus.subscribe(CONTROLLER_STATUS, self._on_controller)
         self.bus.subscribe(MODEL_OFFER, self._on_offer)
         self.bus.subscribe(DESIRED, self._on_desired, self.name)
+        self.bus.subscribe(INQUIRY, self._on_inquiry, self.name)
         await self.bus.connect(10)
         self.announce()
         self.publish_metrics()
@@ -245,6 +253,21 @@ class FakeAgent:
             return
         self.desired[model] = desired
         self.observe(model)
+
+    def _on_inquiry(self, _topic: str, inquiry: Inquiry | None) -> None:
+        if inquiry is None or self.checkup is None:
+            return
+        request = inquiry.request or next(reversed(self.traces), "")
+        trace = self.traces.get(request, NodeTrace(request="", now_s=time.monotonic()))
+        findings = NodeFindings(
+            node=self.name,
+            instance=self.instance,
+            id=inquiry.id,
+            at_unix_s=time.time(),
+            checkup=self.checkup if inquiry.about == "checkup" else None,
+            trace=trace if inquiry.about == "trace" else None,
+        )
+        self.bus.publish(FINDINGS, findings, self.name)
 
     def observe(self, model: str) -> None:
         """Report what is held of a model."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from edgesplit.control.inquiry_messages import NodeFindings
 from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.daemon.certificate_renewal import CertificateRenewal, Tell
 from edgesplit.daemon.inference_runtime.runtime_builds import installed_runtime
@@ -30,6 +31,7 @@ from edgesplit.trust.credentials import Credentials
 from edgesplit.trust.subjects import Subject
 from edgesplit.trust.tls import TlsContexts
 from edgesplit.wire.frames import FrameLimits
+from edgesplit_agent.artifacts.cache import BlobCache
 from edgesplit_agent.compute.background_work import BackgroundWork
 from edgesplit_agent.compute.coding import Coder
 from edgesplit_agent.compute.operator_sets import remembered_operator_sets
@@ -47,6 +49,7 @@ from edgesplit_agent.reporting.collectors.busy_clock import BusyClock
 from edgesplit_agent.reporting.collectors.memory import MemoryCollector
 from edgesplit_agent.reporting.collectors.power.meter import PowerMeter
 from edgesplit_agent.reporting.collectors.power.selection import select_power
+from edgesplit_agent.reporting.inquiry_answers import InquiryAnswers, Surroundings
 from edgesplit_agent.reporting.metrics import PrometheusMetrics
 from edgesplit_agent.reporting.reporter import Reporter
 from edgesplit_agent.reporting.run_trace import RunTrace
@@ -70,6 +73,7 @@ __all__ = [
     "log_security",
     "make_access",
     "make_engine",
+    "make_inquiry_answers",
     "make_plane",
     "make_power_meter",
     "make_renewal",
@@ -333,6 +337,35 @@ def make_reporter(
         links=plane.links,
         unreached=plane.unreached,
         steadiness=lambda: watch.steadiness,
+    )
+
+
+def make_inquiry_answers(
+    configuration: AgentConfiguration,
+    identity: Identity,
+    *,
+    cache: BlobCache,
+    artifacts: Callable[[], str],
+    engine: Engine,
+    plane: DataPlane,
+    renewal: CertificateRenewal | None,
+    say: Callable[[NodeFindings], None],
+) -> InquiryAnswers:
+    """Who tells the controller what it asks about; `artifacts` is where it offers blobs, `say` publishes."""
+    surroundings = Surroundings(
+        folder=cache.folder,
+        limit_bytes=configuration.cache.limit_bytes,
+        artifacts=artifacts,
+        unreachable=cache.controller_unreachable,
+        certificate_expires_s=lambda: None if renewal is None else renewal.expires_s,
+    )
+    return InquiryAnswers(
+        identity.node,
+        identity.instance,
+        surroundings=surroundings,
+        traces=engine.traces,
+        clocks=plane.clocks,
+        say=say,
     )
 
 

@@ -22,6 +22,7 @@ import structlog
 from edgesplit.control.component_messages import digests_of
 from edgesplit.control.event_kinds import level_of
 from edgesplit.control.event_messages import EVENT, Event
+from edgesplit.control.inquiry_messages import FINDINGS, INQUIRY, Inquiry, NodeFindings
 from edgesplit.control.noise_messages import NOISE_REPORT, NoiseReport
 from edgesplit.control.plan_messages import DEPLOYMENT, DESIRED, OBSERVED, Deployment, Desired, EpochState, Observed
 from edgesplit.control.profile_messages import (
@@ -151,6 +152,7 @@ class ControlPlane:
         bus.subscribe(NODE_STATUS, self._on_node)
         bus.subscribe(MODEL_OFFER, self._on_model)
         bus.subscribe(PROFILE_REQUEST, self._on_profile_request, node)
+        bus.subscribe(INQUIRY, self._on_inquiry, node)
         bus.subscribe(DEPLOYMENT, self._on_deployment)
         bus.subscribe(DESIRED, self._on_desired, node)
         for row in _OF_MODELS:
@@ -243,6 +245,10 @@ class ControlPlane:
         """Say where profiling a model stands; of a model that is gone, nothing."""
         if report.model in self._models:
             self.bus.publish(PROFILE_REPORT, report, report.node, report.model)
+
+    def publish_findings(self, findings: NodeFindings) -> None:
+        """Answer an inquiry."""
+        self.bus.publish(FINDINGS, findings, findings.node)
 
     def publish_timings(self, timings: LiveTimings) -> None:
         """Say what runs took lately; of a model that is gone, nothing."""
@@ -346,6 +352,10 @@ class ControlPlane:
     def _on_profile_request(self, _topic: str, request: ProfileRequest | None) -> None:
         if request is not None and not self.status.refused:
             self._handler.on_profile_request(request)
+
+    def _on_inquiry(self, _topic: str, inquiry: Inquiry | None) -> None:
+        if inquiry is not None:
+            self._handler.on_inquiry(inquiry)
 
     def _on_node(self, topic: str, status: NodeStatus | None) -> None:
         (name,) = NODE_STATUS.names(topic)

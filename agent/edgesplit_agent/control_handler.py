@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from edgesplit.control.inquiry_messages import Inquiry
 from edgesplit.control.plan_messages import Deployment, Desired
 from edgesplit.control.profile_messages import ModelOffer, ProfileRequest
 from edgesplit.control.trust_messages import ClientTokens, Revocations
@@ -30,6 +31,9 @@ class ControlHandler(Protocol):
 
     def on_profile_request(self, request: ProfileRequest) -> None:
         """A model to profile once more."""
+
+    def on_inquiry(self, inquiry: Inquiry) -> None:
+        """The controller wants to know something."""
 
     def on_revocations(self, revocations: Revocations | None) -> None:
         """Which certificates are trusted no more."""

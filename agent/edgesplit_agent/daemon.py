@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from edgesplit.control.inquiry_messages import Inquiry
 from edgesplit.control.plan_messages import Deployment, Desired
 from edgesplit.control.profile_messages import ModelOffer, ProfileRequest
 from edgesplit.control.trust_messages import ClientTokens, Revocations
@@ -36,6 +37,7 @@ from edgesplit_agent.assembly import (
     log_security,
     make_access,
     make_engine,
+    make_inquiry_answers,
     make_plane,
     make_power_meter,
     make_renewal,
@@ -179,6 +181,16 @@ class Agent:
             spent=partial(figures.metrics.measured_itself, "retiming"),
         )
         self._archive = ArchiveKeeper(identity.node, self._cache, self.control.bus)
+        self._inquiries = make_inquiry_answers(
+            configuration,
+            identity,
+            cache=self._cache,
+            artifacts=lambda: self.control.artifacts,
+            engine=self.engine,
+            plane=self.plane,
+            renewal=self.renewal,
+            say=self.control.publish_findings,
+        )
         self._http: HttpEndpoint | None = None
         self._told_alone = False
         self._has_models = asyncio.Event()
@@ -254,6 +266,7 @@ class Agent:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._inquiries.close()
         await self._archive.close()
         await self._profiler.close()
         await self.engine.close()
@@ -320,6 +333,10 @@ class Agent:
     def on_profile_request(self, request: ProfileRequest) -> None:
         """A model to profile once more."""
         self._profiler.ask(request)
+
+    def on_inquiry(self, inquiry: Inquiry) -> None:
+        """The controller wants to know something."""
+        self._inquiries.ask(inquiry)
 
     def on_controller(self) -> None:
         """The controller is there: what failed for its absence is tried again."""

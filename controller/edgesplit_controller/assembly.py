@@ -18,6 +18,10 @@ from edgesplit.mqtt.bus import MessageBus
 from edgesplit_controller.answering.dispatch import Operations
 from edgesplit_controller.answering.fleet_answers import FleetAnswers
 from edgesplit_controller.answering.goal_changes import GoalChanges
+from edgesplit_controller.answering.inspection.inquiries import Inquiries
+from edgesplit_controller.answering.inspection.inspection_answers import InspectionAnswers
+from edgesplit_controller.answering.inspection.problems import Own
+from edgesplit_controller.answering.inspection.served_models import FleetNow
 from edgesplit_controller.answering.model_answers import ModelAnswers
 from edgesplit_controller.answering.node_removal import NodeRemoval
 from edgesplit_controller.answering.plan_answers import PlanAnswers
@@ -70,6 +74,7 @@ class Knowledge:
         outbox: Where nodes are told.
         writing: Blobs that nobody names yet.
         archive: What nodes keep for the day on which the store is lost.
+        inquiries: What nodes are asked now and then.
     """
 
     registry: Registry
@@ -84,6 +89,7 @@ class Knowledge:
     outbox: BusOutbox
     writing: BlobWrites
     archive: FleetArchive
+    inquiries: Inquiries
 
 
 @dataclass(frozen=True)
@@ -178,6 +184,7 @@ def make_knowledge(configuration: ControllerConfiguration, store: Store, bus: Me
         outbox,
         writing,
         archive,
+        Inquiries(outbox),
     )
 
 
@@ -251,8 +258,10 @@ def make_operations(
     bus: MessageBus,
     settings: PlanningSection,
     *,
+    store: Store,
     trust: FleetTrust | None,
     url: Callable[[], str],
+    warnings: Callable[[], tuple[str, ...]],
 ) -> Operations:
     """Make what carries out splitctl's operations.
 
@@ -261,8 +270,10 @@ def make_operations(
         decide: What decides over plans.
         bus: The connection to the broker.
         settings: Limits and thresholds.
+        store: The folder.
         trust: The fleet's; None where it has no authority.
         url: Base URL of the controller's HTTP server.
+        warnings: What is wrong with how the controller is set up, one sentence each.
     """
     removal = NodeRemoval(
         bus,
@@ -311,5 +322,13 @@ def make_operations(
             tolerance=settings.tolerance,
         ),
         trust=TrustAnswers(trust, url, bus),
+        inspection=InspectionAnswers(
+            FleetNow(known.registry, known.catalog, known.rollouts, known.traffic),
+            decide.deployer,
+            decide.guard,
+            inquiries=known.inquiries,
+            own=lambda: Own(warnings(), store.health, trust),
+            store=store.path,
+        ),
         events=known.events,
     )

@@ -15,6 +15,7 @@ import msgspec
 
 from edgesplit.control.archive_messages import KEPT_ARCHIVE, KeptArchive
 from edgesplit.control.figure_messages import LINK_METRICS, NODE_METRICS, USAGE, LinkMetrics, NodeMetrics, Usage
+from edgesplit.control.inquiry_messages import FINDINGS, NodeFindings
 from edgesplit.control.noise_messages import NOISE_REPORT, NoiseReport
 from edgesplit.control.plan_messages import OBSERVED, Observed
 from edgesplit.control.profile_messages import LIVE_TIMINGS, PROFILE_REPORT, LiveTimings, ProfileReport
@@ -22,6 +23,7 @@ from edgesplit.control.registration_messages import NODE_STATUS, NodeStatus
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.topic import Topic
 from edgesplit.topic_table import ABOUT_NODES, node_of
+from edgesplit_controller.answering.inspection.inquiries import Inquiries
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.noise_guard import NoiseGuard
 from edgesplit_controller.event_log import EventLog
@@ -52,6 +54,7 @@ class NodeMessages:
         rollouts: Told what nodes hold.
         deployer: Told that something changed.
         guard: Told of noise.
+        inquiries: Told of answers.
         events: Where changes of the fleet are told.
         seldom: Where messages that are not believed are told.
         knows_model: Whether something of that name was added.
@@ -73,6 +76,7 @@ class NodeMessages:
         rollouts: Rollouts,
         deployer: Deployer,
         guard: NoiseGuard,
+        inquiries: Inquiries,
         events: EventLog,
         seldom: RateLimitedEvents,
         knows_model: Callable[[str], bool],
@@ -82,6 +86,7 @@ class NodeMessages:
         self._registry, self._clocks, self._traffic, self._speeds = registry, clocks, traffic, speeds
         self._handling = handling
         self._rollouts, self._deployer, self._guard = rollouts, deployer, guard
+        self._inquiries = inquiries
         self._events, self._seldom = events, seldom
         self._plausibility = Plausibility(rollouts.highest_epoch, registry.names, knows_model)
         self._on_kept = on_kept
@@ -100,6 +105,7 @@ class NodeMessages:
         self._hear(USAGE, self._on_usage)
         self._hear(NOISE_REPORT, self._on_noise)
         self._hear(KEPT_ARCHIVE, self._on_kept)
+        self._hear(FINDINGS, self._on_findings)
         for row in ABOUT_NODES:
             if "controller" in row.readers and row not in self._handled:
                 self._hear(row, partial(self._registry.keep, row))
@@ -182,6 +188,10 @@ class NodeMessages:
     def _on_noise(self, topic: str, report: NoiseReport | None) -> None:
         name, model = NOISE_REPORT.names(topic)
         self._guard.observe(name, model, report)
+
+    def _on_findings(self, _topic: str, findings: NodeFindings | None) -> None:
+        if findings is not None:
+            self._inquiries.hear(findings)
 
     def _tell(self, changes: tuple[FleetChange, ...]) -> None:
         for change in changes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from edgesplit.control.inquiry_messages import INQUIRY, Inquiry
 from edgesplit.control.plan_messages import DEPLOYMENT, DESIRED, Deployment, Desired
 from edgesplit.control.profile_messages import MODEL_OFFER, PROFILE_REQUEST, ModelOffer, ProfileRequest
 from edgesplit.mqtt.bus import MessageBus
@@ -17,7 +18,7 @@ __all__ = ["BusOutbox"]
 
 
 class BusOutbox:
-    """The port of catalog, roll-outs and profiling to the bus.
+    """The port of catalog, roll-outs, profiling and inquiries to the bus.
 
     Args:
         bus: Where it is published.
@@ -56,6 +57,10 @@ class BusOutbox:
     def ask_profile(self, node: str, request: ProfileRequest) -> None:
         """A node should measure a model once more."""
         self._bus.publish(PROFILE_REQUEST, request, node)
+
+    def inquire(self, node: str, inquiry: Inquiry) -> None:
+        """A node should tell something."""
+        self._bus.publish(INQUIRY, inquiry, node)
 
     def clear_offer(self, model: str) -> None:
         """A model is gone, and with it what offline nodes reported on it."""

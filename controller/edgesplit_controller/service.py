@@ -116,7 +116,14 @@ class Service:
             configuration, store, self._bus, self._security, events=known.events, broker_url=self._broker_for_others
         )
         operations = make_operations(
-            known, decide, self._bus, settings, trust=self.trust, url=lambda: self._address.base
+            known,
+            decide,
+            self._bus,
+            settings,
+            store=store,
+            trust=self.trust,
+            url=lambda: self._address.base,
+            warnings=self._warnings,
         )
         self._seldom = RateLimitedEvents(known.events, time.monotonic)
         self._store_health = store.health
@@ -156,6 +163,7 @@ class Service:
             rollouts=known.rollouts,
             deployer=decide.deployer,
             guard=decide.guard,
+            inquiries=known.inquiries,
             events=known.events,
             seldom=self._seldom,
             knows_model=self._knows_model,
@@ -365,6 +373,9 @@ class Service:
             artifacts=artifacts,
             standbys=self.turn.standbys if online else (),
         )
+
+    def _warnings(self) -> tuple[str, ...]:
+        return tuple(filter(None, (runtime_conflict(), *self._address.problems)))
 
     def _health(self) -> tuple[bool, str]:
         problems = [

@@ -222,6 +222,11 @@ async def test_a_request_is_computed_and_answered(bench: Bench) -> None:
     outputs, epoch = await bench.engine.infer("m", {"x": X}, None)
     assert epoch == 1
     np.testing.assert_array_equal(outputs["y"], 2 * X)
+    # It is remembered with its steps, though its answer left before the last of them was written down.
+    told = bench.engine.traces.told("m", "", bench.clock())
+    assert (told.request, [step.kind for step in told.steps]) == ("i-1", ["compute"])
+    assert told.began_s is not None and told.ended_s is not None
+    assert told.began_s <= told.steps[0].start_s <= told.steps[0].end_s <= told.ended_s
 
 
 async def test_every_run_is_traced_with_its_begin_and_end(bench: Bench, tmp_path: Path) -> None:
@@ -274,6 +279,17 @@ async def test_a_coded_tensor_is_coded_once_and_counts_as_compute(bench: Bench) 
     await client
     (usage,) = [usage for usage in bench.usage.take_changed() if usage.epoch == 2]
     assert 0 < usage.coding_s < usage.compute_s
+    assert usage.latency_p50_s == usage.latency_sum_s
+    told = bench.engine.traces.told("m", "", 0.0)
+    assert told.request == "i-1"
+    seen = [(step.kind, step.tensors, step.peer) for step in told.steps if step.kind != "compute"]
+    assert seen == [
+        ("encode", ("a",), ""),
+        ("send", ("a",), "edge"),
+        ("arrive", ("b",), ""),
+        ("decode", ("b",), ""),
+        ("arrive", ("b",), "edge"),
+    ]
 
 
 async def test_what_requests_wait_for_the_nodes_turn_is_counted_apart_from_handling_them(bench: Bench) -> None:

@@ -20,6 +20,9 @@ from edgesplit.control.event_messages import Event
 from edgesplit.errors import EdgesplitError
 from edgesplit.operations.fleet_operations import LinkRow, NodeRemovedDocument, NodeRow
 from edgesplit.operations.goal_operations import ForbiddenRow, PinsDocument, WeightsRow
+from edgesplit.operations.inspection.doctor_operation import DiagnosisDocument
+from edgesplit.operations.inspection.status_operations import ActivityDocument, StatusDocument
+from edgesplit.operations.inspection.trace_operation import TraceDocument
 from edgesplit.operations.model_operations import ModelAddedDocument, ModelDocument, ProfiledRow
 from edgesplit.operations.plan_operations import DeployDocument, PlanDocument
 from edgesplit.operations.study_operations import ExplainDocument, FrontierDocument, WhatIfDocument
@@ -80,6 +83,10 @@ PRINTED: Mapping[str, Any] = {
     "infer": TrafficDocument,
     "solve": SolutionDocument,
     "events": list[Event],
+    "status": StatusDocument,
+    "top": ActivityDocument,
+    "trace": TraceDocument,
+    "doctor": DiagnosisDocument,
     "ca init": FoundedDocument,
     "broker config": BrokerFilesDocument,
     "operator add": list[JoinLine],

@@ -14,6 +14,7 @@ from edgesplit_controller.models.model_folders import ModelFolders
 from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.storage.deployment_state import STATE_FORMAT, DeploymentState, State
 from edgesplit_controller.storage.rollout_state import Epoch, Rollout
+from edgesplit_controller.storage.set_aside import DamageLog
 from edgesplit_controller.storage.store import Store
 from edgesplit_controller.storage.write_health import StoreHealth
 from tests.controller.tiny_models import convolutions
@@ -141,5 +142,5 @@ def test_a_model_that_a_newer_release_wrote_is_refused_and_left_as_it_is(tmp_pat
     newer = b'{"format": 2, "operators": "what this release does not know"}'
     (folder / "manifest.json").write_bytes(newer)
     with pytest.raises(InvalidConfiguration, match=r"manifest\.json was written by a newer release .*format 2"):
-        ModelFolders(tmp_path, StoreHealth(tmp_path)).load()
+        ModelFolders(tmp_path, StoreHealth(tmp_path), DamageLog(tmp_path)).load()
     assert (folder / "manifest.json").read_bytes() == newer

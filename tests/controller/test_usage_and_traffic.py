@@ -154,3 +154,16 @@ def test_however_many_runs_an_agent_claims_the_sum_is_theirs_and_memory_is_not()
     assert (total.requests, total.energy_j) == (1000, 2000.0)
     assert peak <= MOST_RUNS + 1
     assert sums.add(usage(3, 6.0, since=1000.0)).requests == 2
+
+
+def test_what_was_asked_lately_is_a_rate_of_seconds_and_nothing_once_nobody_asks() -> None:
+    clock = Clock()
+    traffic = Traffic(clock)
+    assert traffic.lately_per_s("device", "m") == 0.0
+    for _ in range(21):
+        traffic.add(usage(3))
+        clock.now_s += 1.0
+    assert round(traffic.lately_per_s("device", "m"), 2) == 2.7  # of ten seconds, of which one has not been told
+    clock.now_s += 60.0
+    assert traffic.lately_per_s("device", "m") == 0.0
+    assert traffic.requests_per_s("device", "m") is not None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from edgesplit_agent.dataplane.measurement.link_delays import LinkDelays
 from edgesplit_agent.dataplane.measurement.link_estimator import LinkEstimator
 from edgesplit_agent.dataplane.measurement.path_delay import UNSETTLED_S, WINDOW_S, PathDelay
 
@@ -242,3 +243,16 @@ def test_what_left_behind_data_counts_only_while_nothing_else_does() -> None:
     assert path.least_s == 0.05
     path.add(0.3, 3.0 + WINDOW_S + 1.0, loaded=True)
     assert path.least_s == 0.3
+
+
+def test_a_peers_clock_is_known_to_within_a_round_trip_and_not_over_a_new_connection() -> None:
+    delays = LinkDelays()
+    assert delays.clock_ahead_s is None
+    delays.ping_sent(1, 10.0, loaded=False)
+    delays.pong_received(1, 10.3, 1000.1)  # its clock is ahead by 990 s, and the way there took 0.1 s
+    assert delays.clock_ahead_s == (pytest.approx(989.8), pytest.approx(990.1))
+    delays.ping_sent(2, 11.0, loaded=False)
+    delays.pong_received(2, 11.1, 1001.05)
+    assert delays.clock_ahead_s == (pytest.approx(989.95), pytest.approx(990.05))
+    delays.connected()
+    assert delays.clock_ahead_s is None

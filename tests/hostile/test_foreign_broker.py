@@ -12,6 +12,7 @@ import pytest
 
 from demo.ports import free_port
 from edgesplit.control.event_messages import EVENT
+from edgesplit.control.inquiry_messages import INQUIRY, Inquiry
 from edgesplit.control.plan_messages import DEPLOYMENT, DESIRED, Deployment, Desired
 from edgesplit.control.profile_messages import MODEL_OFFER, PROFILE_REQUEST, ProfileRequest
 from edgesplit.control.registration_messages import CONTROLLER_STATUS, ControllerStatus
@@ -69,6 +70,7 @@ def harm(row: Topic[Any], fleet: ServedFleet) -> tuple[str, bytes]:
         CLIENT_TOKENS: ((), ClientTokens(tokens=(everybody,))),
         MODEL_OFFER: ((MODEL,), {**json.loads(offer), "sha256": "0" * 64}),
         PROFILE_REQUEST: ((NODE,), ProfileRequest(model=MODEL, sha256="0" * 64, asked="x")),
+        INQUIRY: ((NODE,), Inquiry(id="x", about="checkup")),
     }
     names, message = messages[row]
     return row.of(*names), msgspec.json.encode(message)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from edgesplit.client.asynchronous import AsyncClient
+from edgesplit.control.inquiry_messages import INQUIRY, Inquiry
 from edgesplit.control.plan_messages import DEPLOYMENT, DESIRED, OBSERVED, Deployment, Desired, Observed
 from edgesplit.control.profile_messages import MODEL_OFFER, PROFILE_REQUEST, ProfileRequest
 from edgesplit.control.registration_messages import CONTROLLER_STATUS, ControllerStatus
@@ -204,6 +205,7 @@ def harm(row: Topic[Any], running: Secured) -> tuple[str, bytes]:
         REVOCATIONS: ((), revoked),
         MODEL_OFFER: (("tiny",), {**msgspec.json.decode(offer), "sha256": "0" * 64}),
         PROFILE_REQUEST: (("device",), ProfileRequest(model="tiny", sha256="0" * 64, asked="x")),
+        INQUIRY: (("device",), Inquiry(id="x", about="trace", model="tiny")),
     }
     names, message = messages[row]
     return row.of(*names), msgspec.json.encode(message)
@@ -213,7 +215,15 @@ async def test_whoever_writes_to_the_broker_does_not_steer_the_agent(running: Se
     await running.serve()
     serving = running.serving()
     said = list(running.stranger.said)
-    rows: tuple[Topic[Any], ...] = (DESIRED, DEPLOYMENT, CONTROLLER_STATUS, REVOCATIONS, MODEL_OFFER, PROFILE_REQUEST)
+    rows: tuple[Topic[Any], ...] = (
+        DESIRED,
+        DEPLOYMENT,
+        CONTROLLER_STATUS,
+        REVOCATIONS,
+        MODEL_OFFER,
+        PROFILE_REQUEST,
+        INQUIRY,
+    )
     counts: dict[str, int] = {}
 
     async def all_refused() -> bool:

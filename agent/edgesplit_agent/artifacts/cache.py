@@ -102,6 +102,10 @@ class BlobCache:
         """Where a blob lies or would lie."""
         return self.folder / digest
 
+    async def controller_unreachable(self) -> str:
+        """Why the controller, where it says that it is, gives no blobs to this node; empty where it answers."""
+        return await self._transfers.unreachable(Source(CONTROLLER, self._base_url(), is_peer=False))
+
     @asynccontextmanager
     async def held(self, digests: Iterable[str], sizes: Mapping[str, int] | None = None) -> AsyncGenerator[None]:
         """Fetch blobs and keep them from being pruned inside the block; arguments as of `fetch`."""

@@ -81,6 +81,19 @@ class Transfers:
         except (aiohttp.ClientError, TimeoutError, OSError):
             return None
 
+    async def unreachable(self, source: Source) -> str:
+        """Why a source does not answer; empty where it does, whatever it says."""
+        try:
+            async with (
+                asyncio.timeout(ASK_S),
+                self._session().get(f"{source.url}/healthz", allow_redirects=False, ssl=self._tls(source)),
+            ):
+                return ""
+        except TimeoutError:
+            return f"nothing answers within {ASK_S:g} s"
+        except (aiohttp.ClientError, OSError) as error:
+            return " ".join(str(error).split()) or type(error).__name__
+
     async def download(self, source: Source, digest: str, partial: Path, nbytes: int | None) -> None:
         """Fetch a blob, or what is missing of it, into its partial file.
 

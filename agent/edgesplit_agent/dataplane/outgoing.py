@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from edgesplit.control.figure_messages import LinkState
+from edgesplit.control.inquiry_messages import PeerClock
 from edgesplit.errors import EdgesplitError, PeerUnreachable, ProtocolMismatch, error_from_code
 from edgesplit.retrying import Retry, RetryRule, retry_after
 from edgesplit.trust.access import Access
@@ -148,6 +149,13 @@ class PeerLink:
             error=estimate.error,
             latency_error_s=estimate.latency_error_s,
         )
+
+    def clock(self) -> PeerClock | None:
+        """How the clock of the peer that is connected now differs, None before it said."""
+        ahead_s = self._estimator.clock_ahead_s
+        if ahead_s is None or not self.is_up:
+            return None
+        return PeerClock(peer=self._peer, ahead_least_s=ahead_s[0], ahead_most_s=ahead_s[1])
 
     def send_tensors(self, key: ExecutionKey, tensors: Sequence[PackedTensor], deadline_s: float | None) -> None:
         """Queue one frame. See `DataPlane.send_tensors`."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from edgesplit.control.figure_messages import LinkState, UnreachedPeer
+from edgesplit.control.inquiry_messages import PeerClock
 from edgesplit.errors import FrameTooLarge, PeerUnreachable
 from edgesplit.release import PROTOCOL
 from edgesplit.trust.access import Access
@@ -205,6 +206,11 @@ class DataPlane:
         """Every peer whose link has been measured at least once."""
         states = (link.state() for link in self._links.values())
         return tuple(state for state in states if state is not None)
+
+    def clocks(self) -> tuple[PeerClock, ...]:
+        """How the clocks of peers differ, as far as they said."""
+        found = (link.clock() for link in self._links.values())
+        return tuple(clock for clock in found if clock is not None)
 
     def unreached(self) -> tuple[UnreachedPeer, ...]:
         """Peers without a connection now, and why."""

@@ -7,7 +7,9 @@ it. Not here: watts (`reporting/collectors/power/meter.py`), publishing (`report
 
 from __future__ import annotations
 
+import statistics
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -20,6 +22,9 @@ __all__ = ["Spent", "UsageBook"]
 
 Spent = Callable[[str, str, float, Origin], None]
 """Told of energy: of which model, `compute` or `transmit`, how much, and how it is known. [J]"""
+
+RECENT_REQUESTS = 256
+"""Whose median latency is told."""
 
 
 @dataclass(slots=True)
@@ -42,6 +47,7 @@ class _Counters:
     unmetered_s: float = 0.0
     transmit_s: float = 0.0
     latency_sum_s: float = 0.0
+    latencies_s: deque[float] = field(default_factory=lambda: deque[float](maxlen=RECENT_REQUESTS))
     waiting_s: float = 0.0
     handling_s: float = 0.0
     unplanned: int = 0
@@ -127,6 +133,7 @@ class UsageBook:
         counters = self._at(model, epoch)
         counters.requests += 1
         counters.latency_sum_s += latency_s
+        counters.latencies_s.append(latency_s)
         counters.unplanned += not as_planned
         if sizes:
             counters.sizes.add(sizes)
@@ -194,4 +201,5 @@ class UsageBook:
             handling_s=counters.handling_s,
             unplanned=counters.unplanned,
             sizes=counters.sizes.said(),
+            latency_p50_s=statistics.median(counters.latencies_s) if counters.latencies_s else None,
         )

@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from edgesplit.control.inquiry_messages import StepKind
 from edgesplit.errors import EdgesplitError, FrameTooLarge, NodeUnreachable, PeerUnreachable, first_line
 from edgesplit.wire.frames import PackedTensor, pack_tensor
 from edgesplit.wire.headers import ExecutionKey, TensorHead
@@ -25,6 +26,7 @@ from edgesplit_agent.compute.coding import Coder, CodingTurn
 from edgesplit_agent.compute.session_pool import Computed, LoadedComponent
 from edgesplit_agent.compute.worker import Ahead, Job, Worker
 from edgesplit_agent.profiling.live_timings import TimingBook
+from edgesplit_agent.reporting.request_traces import RequestTraces
 from edgesplit_agent.reporting.run_trace import RunTrace
 from edgesplit_agent.reporting.serving_counters import ServingCounters
 from edgesplit_agent.serving.forwarded_requests import ForwardedRequests
@@ -58,6 +60,7 @@ from edgesplit_agent.serving.machine.events import (
     RequestCancelled,
     SendFailed,
     ShadowDropped,
+    TensorsArrived,
     Tick,
 )
 from edgesplit_agent.serving.ports import Peers, Preparer, Publisher
@@ -78,6 +81,9 @@ class Engine:
     Args:
         instance: Part of request ids, so that they are unique across the fleet.
         clock: Monotonic. [s]
+
+    Attributes:
+        traces: Of the last requests.
     """
 
     def __init__(
@@ -104,6 +110,7 @@ class Engine:
         self._timings = timings
         self._shadower = shadower
         self._trace = trace
+        self.traces = RequestTraces()
         self._clock = clock
         self._numbers = itertools.count(1)
         self._events: deque[MachineEvent] = deque()
@@ -129,6 +136,9 @@ class Engine:
         if isinstance(event, AbortReceived) and self.machine.wants(event.key):
             about = event.key._asdict()
             self._log.info("abort-received", peer=event.peer, code=event.code, text=event.message, **about)
+        elif isinstance(event, TensorsArrived) and self.machine.holds(event.key):
+            nbytes = sum(array.nbytes for array in event.arrays.values())
+            self.traces.arrived(event.key, event.peer, tuple(event.arrays), nbytes, self._clock())
         self._events.append(event)
         if self._handling:
             return
@@ -205,9 +215,12 @@ class Engine:
         # Models that nobody deployed here are whatever a stranger wrote: one share for all, and no figures by name.
         share = key.model if held else NOBODYS
         asked_s = self._clock()
+        names = [head.name for head in heads]
+        if held:
+            self.traces.arrived(key, "", names, sum(head.nbytes for head in heads), asked_s)
         arrays, turn = await self._coder.decode(heads, payloads, priority=order, share=share)
         if held:
-            self._note_coding(key, turn, asked_s)
+            self._note_coding(key, "decode", names, turn, asked_s)
         return arrays
 
     async def infer(
@@ -244,6 +257,8 @@ class Engine:
             case CompleteRequest(request, model, epoch, outputs, latency_s, sizes, as_planned):
                 self._answer(request, (dict(outputs), epoch))
                 self._counters.completed(model, epoch, latency_s, sizes, as_planned=as_planned)
+                # Behind the last step, which is written down later, too.
+                self._books.append(partial(self.traces.answered, model, request, latency_s, self._clock()))
             case SendTensors():
                 self._send_raw(action)
             case SendCoded():
@@ -301,6 +316,8 @@ class Engine:
         try:
             if self.peers is None:
                 raise PeerUnreachable(f"{peer} cannot be reached: the data plane is not up")
+            nbytes = sum(tensor.payload.nbytes for tensor in tensors)
+            self.traces.sent(key, peer, [tensor.head.name for tensor in tensors], nbytes, self._clock())
             self.peers.send_tensors(peer, key, tensors, deadline_s)
         except EdgesplitError as error:
             self.feed(_send_failed(key, peer, error))
@@ -324,12 +341,15 @@ class Engine:
             for peer in action.peers:
                 self.feed(_send_failed(key, peer, error))
             return
-        self._note_coding(key, coded.turn, started_s)
+        self._note_coding(key, "encode", (action.tensor,), coded.turn, started_s)
         left_s = max(action.deadline_s - (self._clock() - started_s), 0.0)
         for peer in action.peers:
             self._send(key, peer, [coded.tensor], left_s)
 
-    def _note_coding(self, key: ExecutionKey, turn: CodingTurn, asked_s: float) -> None:
+    def _note_coding(
+        self, key: ExecutionKey, kind: StepKind, tensors: Sequence[str], turn: CodingTurn, asked_s: float
+    ) -> None:
+        self.traces.coded(key, kind, tensors, start_s=turn.began_s, seconds=turn.seconds, waited_s=turn.waited_s)
         handling_s = self._clock() - asked_s - turn.seconds - turn.waited_s - turn.planned_s
         self._counters.coded(key, turn.seconds, turn.waited_s, handling_s)
         self._timings.coded(key.model, key.epoch, turn)
@@ -377,6 +397,7 @@ class Engine:
 
         def note() -> None:
             self._trace.ran(key, action.component, started_s, computed.compute_s)
+            self.traces.ran(key, action.component, started_s, computed.compute_s, waited_s)
             handling_s = handed_over_s + self._handled_s.pop(key[:2], 0.0)
             self._counters.computed(key, computed.compute_s, waited_s, handling_s)
             if as_planned:

@@ -12,6 +12,7 @@ from typing import assert_never
 from edgesplit.operations.event_operations import ListEvents
 from edgesplit.operations.fleet_operations import FleetOperation, ListLinks, ListNodes
 from edgesplit.operations.goal_operations import GoalOperation
+from edgesplit.operations.inspection.inspection_operation import InspectionOperation
 from edgesplit.operations.model_operations import ListModels, ModelOperation, ShowModel
 from edgesplit.operations.operation import Operation
 from edgesplit.operations.plan_operations import ExportProblem, PlanOperation, ShowPlan, ShowSource
@@ -21,6 +22,7 @@ from edgesplit.trust.subjects import Subject
 from edgesplit_controller.answering.fleet_answers import FleetAnswers
 from edgesplit_controller.answering.goal_changes import GoalChanges
 from edgesplit_controller.answering.inbox import Progress
+from edgesplit_controller.answering.inspection.inspection_answers import InspectionAnswers
 from edgesplit_controller.answering.model_answers import ModelAnswers
 from edgesplit_controller.answering.plan_answers import PlanAnswers
 from edgesplit_controller.answering.studies import Studies
@@ -31,6 +33,7 @@ __all__ = ["Operations"]
 
 _LOOKS = (
     StudyOperation
+    | InspectionOperation
     | ListEvents
     | ListLinks
     | ListNodes
@@ -57,6 +60,7 @@ class Operations:
         goals: GoalChanges,
         studies: Studies,
         trust: TrustAnswers,
+        inspection: InspectionAnswers,
         events: EventLog,
     ) -> None:
         self._fleet = fleet
@@ -65,6 +69,7 @@ class Operations:
         self._goals = goals
         self._studies = studies
         self._trust = trust
+        self._inspection = inspection
         self._events = events
 
     async def perform(self, operation: Operation, progress: Progress, asker: Subject | None = None) -> object:
@@ -93,6 +98,8 @@ class Operations:
             answer = self._studies.answer(operation, progress)
         elif isinstance(operation, TrustOperation):
             answer = self._trust.answer(operation)
+        elif isinstance(operation, InspectionOperation):
+            answer = self._inspection.answer(operation)
         else:
             match operation:
                 case ListEvents():

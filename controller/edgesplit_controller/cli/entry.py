@@ -64,6 +64,10 @@ def _print_version(context: click.Context, _parameter: click.Parameter, asked: b
         "frontier": LazyCommand(f"{_COMMANDS}.frontier", "frontier", "Show what latency costs in energy"),
         "infer": LazyCommand(f"{_COMMANDS}.infer", "infer", "Run requests through a deployed model"),
         "solve": LazyCommand(f"{_COMMANDS}.solve", "solve", "Plan a problem file offline"),
+        "status": LazyCommand(f"{_COMMANDS}.inspection.status", "status", "Say what serves, what is wrong, what to do"),
+        "top": LazyCommand(f"{_COMMANDS}.inspection.top", "top", "Show what goes on now, live"),
+        "trace": LazyCommand(f"{_COMMANDS}.inspection.trace", "trace", "Follow one request across nodes"),
+        "doctor": LazyCommand(f"{_COMMANDS}.inspection.doctor", "doctor", "Look into everything, each with what to do"),
         "events": LazyCommand(f"{_COMMANDS}.events", "events", "Tell what happened and why"),
         "ca": LazyCommand(f"{_COMMANDS}.trust.authority", "authority", "Make a secured fleet's authority"),
         "broker": LazyCommand(

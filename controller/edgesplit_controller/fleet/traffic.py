@@ -13,13 +13,17 @@ from dataclasses import dataclass, field
 
 from edgesplit.control.figure_messages import Usage
 
-__all__ = ["LEAST_S", "WINDOW_S", "Traffic"]
+__all__ = ["LEAST_S", "RECENT_S", "WINDOW_S", "Traffic"]
 
 WINDOW_S = 300.0
 MOST_REPORTS = 4096
 """Of one model on one node in the window, where agents say something once in a few seconds; the oldest of more goes."""
 LEAST_S = 10.0
 """After the first request, the time until a rate is told. [s]"""
+RECENT_S = 10.0
+"""What "lately" is. [s]"""
+REPORT_S = 1.0
+"""Agents tell what they served so often. [s]"""
 
 
 @dataclass
@@ -74,6 +78,14 @@ class Traffic:
         if span_s >= LEAST_S and requests:
             served.last_per_s = requests / span_s
         return served.last_per_s
+
+    def lately_per_s(self, node: str, model: str) -> float:
+        """How many requests a node served of a model in the last seconds; 0 where nothing was asked. [1/s]"""
+        served, now_s = self._served.get((node, model)), self._clock()
+        if served is None:
+            return 0.0
+        recent = sum(requests for at_s, requests, _ in served.reports if at_s > now_s - RECENT_S)
+        return recent / min(RECENT_S, max(now_s - served.since_s, REPORT_S))
 
     def watts(self, node: str, *, without: str) -> float:
         """What serving all models but one draws on a node. [W]"""

@@ -72,6 +72,8 @@ class ModelFolders:
         try:
             return read_record(folder)
         except (InvalidConfiguration, OSError) as error:
+            if isinstance(error, InvalidConfiguration) and error.__cause__ is None:
+                raise  # whole, and written by a newer release
             cause = error.__cause__ or error
             if is_passing_shortage(cause):
                 raise InvalidConfiguration(f"{folder} cannot be read now ({cause}): start again") from error

@@ -234,6 +234,7 @@ class Usage(Message, frozen=True, kw_only=True):
         unplanned: Those of `requests` that had other sizes than planned for, or were computed together with others (source
             only).
         sizes: Sizes of `requests` where the model leaves some open, the most frequent ones first (source only).
+        latency_p50_s: Median of the last completed requests, 256 at most (source only); None before there was one. [s]
     """
 
     node: str
@@ -255,6 +256,7 @@ class Usage(Message, frozen=True, kw_only=True):
     handling_s: float = 0.0
     unplanned: int = 0
     sizes: tuple[AskedSizes, ...] = ()
+    latency_p50_s: float | None = None
 
 
 USAGE = Topic(

@@ -14,6 +14,7 @@ from edgesplit.mqtt.topic import LARGE_BYTES, Topic
 from edgesplit.operations.event_operations import EventOperation
 from edgesplit.operations.fleet_operations import FleetOperation
 from edgesplit.operations.goal_operations import GoalOperation
+from edgesplit.operations.inspection.inspection_operation import InspectionOperation
 from edgesplit.operations.model_operations import ModelOperation
 from edgesplit.operations.plan_operations import PlanOperation
 from edgesplit.operations.study_operations import StudyOperation
@@ -29,7 +30,14 @@ __all__ = [
 
 
 Operation = (
-    FleetOperation | ModelOperation | PlanOperation | GoalOperation | StudyOperation | EventOperation | TrustOperation
+    FleetOperation
+    | ModelOperation
+    | PlanOperation
+    | GoalOperation
+    | StudyOperation
+    | EventOperation
+    | TrustOperation
+    | InspectionOperation
 )
 
 

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from edgesplit.control.component_messages import ComponentSpec
 from edgesplit.control.figure_messages import LINK_METRICS, NODE_METRICS, LinkMetrics, LinkState, NodeMetrics
+from edgesplit.control.inquiry_messages import Inquiry
 from edgesplit.control.plan_messages import Deployment, Desired
 from edgesplit.control.profile_messages import ModelOffer, ProfileReport, ProfileRequest
 from edgesplit.control.registration_messages import NodeStatus
@@ -296,6 +297,9 @@ class SimulatedAgent:
         """See `ControlHandler`."""
         self.engine.feed(ModelOffered(model, offered=offer is not None))
         self._profile(model, offer)
+
+    def on_inquiry(self, inquiry: Inquiry) -> None:
+        """Nobody inquires."""
 
     def on_profile_request(self, request: ProfileRequest) -> None:
         """See `ControlHandler`."""

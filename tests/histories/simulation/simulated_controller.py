@@ -32,6 +32,7 @@ from edgesplit.planning.plan import Evaluation, Ranges, Solution, Timings, per_n
 from edgesplit.planning.problem import Problem
 from edgesplit.release import PROTOCOL
 from edgesplit.topic_table import written_by
+from edgesplit_controller.answering.inspection.inquiries import Inquiries
 from edgesplit_controller.answering.node_removal import NodeRemoval
 from edgesplit_controller.configuration import PlanningSection
 from edgesplit_controller.deciding.battery_floors import BatteryFloors
@@ -430,8 +431,10 @@ class SimulatedController:
             rollouts=rollouts,
             deployer=deployer,
             guard=cast(NoiseGuard, NOBODY),
+            inquiries=cast(Inquiries, NOBODY),
             events=events,
             seldom=seldom,
+            on_kept=lambda _topic, _kept: None,
             knows_model=lambda name: base_name(name) in records or rollouts.highest_epoch(name) > 0,
         )
         self._connected = asyncio.Event()

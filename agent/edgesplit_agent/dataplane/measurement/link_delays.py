@@ -33,6 +33,15 @@ class LinkDelays:
         """Of what frames are timed by. [s]"""
         return (self.round_trip if self.way_there.least_s is None else self.way_there).jitter_s
 
+    @property
+    def clock_ahead_s(self) -> tuple[float, float] | None:
+        """How far the clock at the other end is ahead, at least and at most; None before anybody said. [s]
+
+        What was sent arrived on its clock after the way there, which takes nothing at least, and the round trip at most.
+        """
+        most_s, round_trip_s = self.way_there.least_s, self.round_trip.least_s
+        return None if most_s is None or round_trip_s is None else (most_s - round_trip_s, most_s)
+
     def connected(self) -> None:
         """A new connection: pings are lost, and the clock at the other end may be another one."""
         self._pings.clear()

@@ -109,6 +109,11 @@ class LinkEstimator:
         return self._delays.round_trip.least_s
 
     @property
+    def clock_ahead_s(self) -> tuple[float, float] | None:
+        """How far the peer's clock is ahead, at least and at most; None before it said. [s]"""
+        return self._delays.clock_ahead_s
+
+    @property
     def waiting(self) -> bool:
         """Whether something sent was not answered yet."""
         return self._delays.waiting or bool(self._sent)

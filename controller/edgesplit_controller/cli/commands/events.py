@@ -24,7 +24,7 @@ from edgesplit_controller.cli.common import Settings, common_options, help_epilo
 from edgesplit_controller.cli.quantities import age_s
 from edgesplit_controller.cli.views.wrapping import hanging, terminal_width
 
-__all__ = ["events"]
+__all__ = ["events", "stop_on_signals"]
 
 
 def _age(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
@@ -107,7 +107,7 @@ def events(  # noqa: PLR0917 - one parameter an option
 async def _follow(settings: Settings, asked: ListEvents) -> None:
     # What arrives is new, whatever the clock of the node says that tells it.
     arriving_selection = msgspec.structs.replace(asked.selection, since_unix_s=0.0)
-    with _stop_on_signals() as stopped:
+    with stop_on_signals() as stopped:
         async with Conversation.of(settings) as conversation:
             live: asyncio.Queue[Event] = asyncio.Queue()
 
@@ -132,7 +132,7 @@ async def _follow(settings: Settings, asked: ListEvents) -> None:
 
 
 @contextlib.contextmanager
-def _stop_on_signals() -> Generator[asyncio.Event, None, None]:
+def stop_on_signals() -> Generator[asyncio.Event, None, None]:
     """An event that Ctrl-C and SIGTERM set instead of ending the process."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -22,7 +22,7 @@ from edgesplit_controller.cli.files import read_arrays, write_arrays
 from edgesplit_controller.cli.load_run import TrafficDocument, TrafficOutcome, run_requests
 from edgesplit_controller.cli.progress import progress_display
 
-__all__ = ["infer"]
+__all__ = ["agent_client", "infer"]
 
 
 @click.command(
@@ -99,7 +99,7 @@ def infer(
         click.get_current_context().exit(1)
 
 
-def _client(address: str, identity: str) -> AsyncClient:
+def agent_client(address: str, identity: str) -> AsyncClient:
     """A client of the agent at an address, which in a secured fleet shows this operator's certificate."""
     if not identity:
         return AsyncClient(address)
@@ -117,7 +117,7 @@ async def _run(
     deadline_s: float,
 ) -> TrafficOutcome:
     # Connecting first makes an agent that is away one error rather than many.
-    async with _client(source.address, identity) as client:
+    async with agent_client(source.address, identity) as client:
 
         async def send() -> InferResult:
             return await client.infer_detailed(source.model, arrays, deadline_s=deadline_s)

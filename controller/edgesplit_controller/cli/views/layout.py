@@ -94,7 +94,7 @@ class PlainTable:
         for column, cell in zip(self._columns, cells, strict=True):
             column.cells.append(cell if isinstance(cell, Text) else Text(cell))
 
-    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Render the table, or paragraphs where even its most important columns have no room."""
         room = options.max_width
         columns, dropped = list(self._columns), []

@@ -29,7 +29,7 @@ from edgesplit_controller.cli.solution_document import SolutionDocument
 from edgesplit_controller.cli.views.layout import console, plain_table, properties
 from edgesplit_controller.cli.views.tables import corrected_text, goals_text, sustained_text
 
-__all__ = ["show_plan", "show_solution", "show_sources", "timeline_rows"]
+__all__ = ["show_plan", "show_solution", "show_sources", "timeline_legend", "timeline_rows"]
 
 TIMELINE_COLUMNS = 60
 LISTED_NAMES = 4
@@ -167,18 +167,22 @@ def show_solution(problem: Problem, document: SolutionDocument) -> None:
     _show_timeline(out, document.timeline)
 
 
-def timeline_rows(entries: Sequence[TimelineEntry], columns: int = TIMELINE_COLUMNS) -> list[tuple[str, str]]:
+def timeline_rows(
+    entries: Sequence[TimelineEntry], columns: int = TIMELINE_COLUMNS, end_s: float | None = None
+) -> list[tuple[str, str]]:
     """Draw a timeline as text.
 
     Args:
         entries: What happens when. [s]
         columns: Signs from start to end.
+        end_s: Where the picture ends; None: with the last entry. [s]
 
     Returns:
         A lane per node, then one per link, in the order of their first entry: its name and its signs. What lasts
         less than a column still gets one.
     """
-    end_s = max((entry.end_s for entry in entries), default=0.0)
+    if end_s is None:
+        end_s = max((entry.end_s for entry in entries), default=0.0)
     lanes: dict[str, list[str]] = {}
     for entry in sorted(entries, key=lambda entry: (entry.kind == "transfer", entry.start_s)):
         name = f"{entry.source} → {entry.target}" if entry.kind == "transfer" else entry.node or UNKNOWN
@@ -308,8 +312,12 @@ def _show_timeline(out: Console, entries: Sequence[TimelineEntry]) -> None:
     for name, signs in timeline_rows(entries):
         lanes.add_row(name, Text(signs, no_wrap=True))
     out.print(lanes)
-    legend = ", ".join(f"{_SIGNS[kind]} {kind}" for kind in _SIGNS if any(entry.kind == kind for entry in entries))
-    out.print(legend)
+    out.print(timeline_legend(entries))
+
+
+def timeline_legend(entries: Sequence[TimelineEntry]) -> str:
+    """What the signs of a picture mean, those that are in it."""
+    return ", ".join(f"{_SIGNS[kind]} {kind}" for kind in _SIGNS if any(entry.kind == kind for entry in entries))
 
 
 def _measured_noise(noise: MeasuredNoise) -> str:

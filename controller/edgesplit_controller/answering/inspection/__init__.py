@@ -1,0 +1,1 @@
+"""Answers for whoever looks at a running fleet: status, activity, diagnosis, traces of requests."""

@@ -1,0 +1,1 @@
+"""Commands of whoever looks at a running fleet: status, top, doctor, trace."""

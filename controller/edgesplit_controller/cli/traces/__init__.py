@@ -1,0 +1,1 @@
+"""Traces of requests for other programs: Chrome's trace format, OpenTelemetry."""
