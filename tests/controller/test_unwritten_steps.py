@@ -14,6 +14,10 @@ from edgesplit_controller.storage.rollout_state import Epoch, Rollout
 from tests.controller.test_stray_plans import Told
 
 
+def retiring(driven: Rollouts) -> tuple[Epoch, ...]:
+    return driven.state.deployments["m"].rollout.retiring
+
+
 def test_an_epoch_whose_end_cannot_be_written_ends_once_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DeploymentState, "spec", lambda _self, _epoch, _node: None)
     monkeypatch.setattr("edgesplit_controller.rollout.publisher.StatePublisher.announce", lambda *_: None)
@@ -41,7 +45,7 @@ def test_an_epoch_whose_end_cannot_be_written_ends_once_it_can_be(monkeypatch: p
         node="device", instance="1", model="m", epochs=(EpochState(epoch=2, state="prepared"),), serving=2
     )
     driven.observe("device", "m", serving)
-    assert driven.state.deployments["m"].rollout.retiring == (old,)
+    assert retiring(driven) == (old,)
     full, now_s = False, 10.0
     driven.step("m")
-    assert driven.state.deployments["m"].rollout.retiring == ()
+    assert retiring(driven) == ()

@@ -76,7 +76,7 @@ class World:
     ) -> None:
         self.chance = chance = Random(seed)
         self._tell = tell
-        self.loop = loop = VirtualLoop(chance)  # type: ignore[abstract]  it has what asyncio's own parts ask for
+        self.loop = loop = VirtualLoop(chance)  # type: ignore[abstract]  # it has what asyncio's own parts ask for
         self.broker = SimulatedBroker(loop, chance)
         self.network = SimulatedNetwork(loop, chance)
         self.models = {name: TrivialModel(name) for name in ("first", "second")[: chance.choice((1, 1, 2))]}

@@ -179,7 +179,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def time(self) -> float:
         return self._now_s
 
-    def call_soon(  # type: ignore[override]  as all of asyncio's own loops
+    def call_soon(  # type: ignore[override]  # as all of asyncio's own loops
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
