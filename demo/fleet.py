@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from demo.ports import free_port
 from edgesplit.wire.address import is_loopback
@@ -135,7 +135,7 @@ class LocalFleet:
         for child in ("logs", "config", "cache"):
             (folder / child).mkdir(parents=True, exist_ok=True)
 
-    def __enter__(self) -> LocalFleet:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

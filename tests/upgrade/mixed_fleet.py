@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
+
 from demo.fleet import CommandFailed, EmulatedNode, LocalFleet, Place
 from tests.waiting import blocking_until
 
@@ -161,9 +163,7 @@ class Load:
     def end(self) -> Asked:
         """Stop asking, and say what became of it."""
         said, _ = self._process.communicate(timeout=60)
-        return Asked(
-            **{key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(said).items()}
-        )
+        return msgspec.json.decode(said, type=Asked)
 
     def kill(self) -> None:
         """End it whatever it does."""
