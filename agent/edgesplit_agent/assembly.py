@@ -12,22 +12,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
 from edgesplit.control.inquiry_messages import NodeFindings
 from edgesplit.control.registration_messages import NodeStatus
-from edgesplit.daemon.certificate_renewal import CertificateRenewal, Tell
 from edgesplit.daemon.inference_runtime.runtime_builds import installed_runtime
 from edgesplit.errors import InvalidConfiguration
 from edgesplit.formatting import speed, time_span
 from edgesplit.mqtt.bus import MessageBus
-from edgesplit.mqtt.signed.counter_memory import CounterMemory
-from edgesplit.mqtt.signed.message_security import MessageSecurity
 from edgesplit.release import PROTOCOL, installed_version
 from edgesplit.topic_table import signed_rows
 from edgesplit.trust.access import Access
-from edgesplit.trust.credentials import Credentials
 from edgesplit.trust.subjects import Subject
 from edgesplit.trust.tls import TlsContexts
 from edgesplit.wire.frames import FrameLimits
@@ -60,6 +57,10 @@ from edgesplit_agent.serving.machine.agent_machine import AgentMachine
 from edgesplit_agent.serving.machine.events import MachineEvent
 from edgesplit_agent.serving.shadow_runs import ShadowRunner
 from edgesplit_agent.steadiness.steadiness_watch import SteadinessWatch
+
+if TYPE_CHECKING:
+    from edgesplit.daemon.certificate_renewal import CertificateRenewal, Tell
+    from edgesplit.mqtt.signed.message_security import MessageSecurity
 
 __all__ = [
     "Identity",
@@ -170,6 +171,10 @@ def make_security(configuration: AgentConfiguration) -> MessageSecurity | None:
     section = configuration.security
     if not section.secured:
         return None
+    from edgesplit.mqtt.signed.counter_memory import CounterMemory  # noqa: PLC0415
+    from edgesplit.mqtt.signed.message_security import MessageSecurity  # noqa: PLC0415
+    from edgesplit.trust.credentials import Credentials  # noqa: PLC0415
+
     credentials = Credentials.load(section.files)
     if credentials.subject != Subject("node", configuration.name):
         raise InvalidConfiguration(
@@ -290,6 +295,8 @@ def make_renewal(
     section = configuration.security
     if not section.secured:
         return None
+    from edgesplit.daemon.certificate_renewal import CertificateRenewal  # noqa: PLC0415
+
     renewal = CertificateRenewal(
         section.files,
         controller,

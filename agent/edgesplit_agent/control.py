@@ -49,8 +49,8 @@ from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.name_claim import Registered
 from edgesplit.mqtt.packet_limit import Oversize
 from edgesplit.mqtt.paho_client import ClientMaker, PahoClient
-from edgesplit.mqtt.signed.message_security import MessageSecurity
 from edgesplit.mqtt.signed.refusals import Refusal, Refusals
+from edgesplit.mqtt.signed.sealing import JudgingSealing
 from edgesplit.mqtt.topic import Topic
 from edgesplit.release import PROTOCOL
 from edgesplit.topic_table import written_by
@@ -92,7 +92,7 @@ class ControlPlane:
         broker: BrokerAddress,
         status: NodeStatus,
         handler: ControlHandler,
-        security: MessageSecurity | None = None,
+        security: JudgingSealing | None = None,
         memory: NodeMemory | None = None,
         *,
         client: ClientMaker = PahoClient,

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from edgesplit.control.registration_messages import NodeStatus
@@ -10,7 +14,8 @@ from edgesplit.errors import InvalidInput
 from edgesplit.operations.model_operations import ShowModel
 from edgesplit.operations.plan_operations import DeployModel, ShowPlan
 from edgesplit_agent.assembly import identity_of, registration_of
-from edgesplit_agent.configuration import AgentConfiguration
+from edgesplit_agent.compute.operator_sets import find_operator_sets
+from edgesplit_agent.configuration import AgentConfiguration, CacheSection
 from edgesplit_controller.graph.protos import missing_operator_set
 from tests.controller.fleet import Fleet
 from tests.controller.tiny_models import convolutions
@@ -55,12 +60,22 @@ def test_what_is_too_new_is_told_with_its_domain() -> None:
     assert missing_operator_set({"": 99}, {}) == ""
 
 
-def test_an_agent_registers_with_the_opsets_that_its_onnxruntime_loads() -> None:
-    configuration = AgentConfiguration(name="device")
-    status = registration_of(configuration, identity_of(configuration))
-    assert status.opsets == known_operator_sets()
-    assert status.opsets[""] >= 21
-    assert status.runtime.startswith("onnxruntime")
+def test_an_agent_registers_with_the_opsets_that_its_onnxruntime_loads_once_they_were_found_out(tmp_path: Path) -> None:
+    configuration = AgentConfiguration(name="device", cache=CacheSection(path=str(tmp_path)))
+    identity = identity_of(configuration)
+    assert registration_of(configuration, identity).opsets == {}
+    assert find_operator_sets(tmp_path, identity.runtime) == known_operator_sets()
+    assert registration_of(configuration, identity).opsets == known_operator_sets()
+    updated = replace(identity, runtime="onnxruntime 99.0")
+    assert registration_of(configuration, updated).opsets == {}  # they are found out anew
+
+
+def test_an_agent_that_computes_nothing_has_them_found_out_by_a_process_that_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "onnxruntime")
+    assert find_operator_sets(tmp_path, "onnxruntime 1") == known_operator_sets()
+    assert "onnxruntime" not in sys.modules
 
 
 async def test_an_agent_of_a_release_without_open_sizes_gets_no_part_of_such_a_model(fleet: Fleet) -> None:

@@ -92,6 +92,7 @@ class Incoming:
         self._access = access
         self._loop = asyncio.get_running_loop()
         self._guests: dict[Connection, Guest] = {}
+        self._came = asyncio.Event()
         self._told: set[str] = set()
         self._lines = LineLimit(_LINES, _LINES_S)
         # Of their own: a crowd that never greets must not drown what is said of those who lie.
@@ -170,6 +171,7 @@ class Incoming:
         """See `edgesplit.wire.connection.FrameReceiver`."""
         overdue = self._loop.call_later(self._limits.connect_timeout_s, self._expect_greeting, connection)
         self._guests[connection] = Guest(connection, overdue, self._loop.time())
+        self._came.set()
         self._check_revoked(connection)
 
     def on_frame(self, connection: Connection, frame: Frame) -> None:
@@ -353,6 +355,9 @@ class Incoming:
     async def _tell_progress(self) -> None:
         """A long frame on a slow link keeps pings waiting behind it; say that it moves, and end it where it does not."""
         while True:
+            if not self._guests:  # seven times a second costs most of what an idle agent takes
+                self._came.clear()
+                await self._came.wait()
             await asyncio.sleep(self._limits.ping_interval_s)
             self._bound_arriving()
             for connection, guest in list(self._guests.items()):

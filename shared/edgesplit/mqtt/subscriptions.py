@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from edgesplit.mqtt.signed.sealing import Said
-from edgesplit.trust.signing import in_envelope
+from edgesplit.trust.envelope import in_envelope
 from edgesplit.trust.subjects import PeerCertificate
 
 __all__ = ["Subscription", "SubscriptionRound"]

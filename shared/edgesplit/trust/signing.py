@@ -1,6 +1,6 @@
 """Signed messages: whoever carries them can stop, but not change, invent or replay them.
 
-Owns: the envelope around a message's JSON text, what is signed (the topic, the counter and the very bytes), and the memory of the highest
+Owns: what is signed (the topic, the counter and the very bytes), and the memory of the highest
 counter by topic. Its rule: the text inside stays readable; what does not verify is refused with a reason. Not here: which topics
 are signed (`mqtt/topic.py`), keys (`trust/credentials.py`), who publishes (`mqtt/bus.py`).
 
@@ -15,7 +15,6 @@ import base64
 import binascii
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Annotated
 
 import msgspec
 from cryptography import x509
@@ -25,40 +24,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from edgesplit.errors import NotTrusted
 from edgesplit.trust.credentials import Credentials, verify
+from edgesplit.trust.envelope import Envelope, in_envelope
 from edgesplit.trust.subjects import PeerCertificate, Role
 
 __all__ = ["ENVELOPE_BYTES", "Envelope", "SignatureCheck", "SignedMessage", "Signer", "in_envelope"]
 
 ENVELOPE_BYTES = 8 << 10
 """More than an envelope adds to its message, whatever an enterprise's authority writes into certificates. [B]"""
-_HIGHEST_COUNTER = (1 << 63) - 1
 _PREFIX = b"edgesplit/1 signed\0"
 _REMEMBERED_CERTIFICATES = 256
 _ALGORITHM = ec.ECDSA(hashes.SHA256())
-
-
-class Envelope(msgspec.Struct, frozen=True, kw_only=True):
-    """A signed message as it travels.
-
-    Attributes:
-        message: JSON text, signed byte for byte.
-        counter: Of this signer, higher than any before: microseconds since the epoch unless the clock went back.
-        certificate: The signer's, DER in base64.
-        signature: In base64.
-    """
-
-    message: msgspec.Raw
-    counter: Annotated[int, msgspec.Meta(ge=0, le=_HIGHEST_COUNTER)]
-    certificate: str
-    signature: str
-
-
-def in_envelope(payload: bytes) -> bytes | None:
-    """The message in an envelope, whoever signed it; None where there is no envelope."""
-    try:
-        return bytes(msgspec.json.decode(payload, type=Envelope).message)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
 
 
 @dataclass(frozen=True)

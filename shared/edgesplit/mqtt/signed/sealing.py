@@ -6,12 +6,14 @@ every fleet. Not here: envelopes (`mqtt/signed/message_security.py`), the connec
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
+from edgesplit.mqtt.signed.refusals import Refusal
 from edgesplit.trust.subjects import PeerCertificate
 
-__all__ = ["PlainSealing", "Said", "Sealing"]
+__all__ = ["JudgingSealing", "PlainSealing", "Said", "Sealing"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,20 @@ class Sealing(Protocol):
 
     async def close(self) -> None:
         """What was learned is kept."""
+        ...
+
+
+class JudgingSealing(Sealing, Protocol):
+    """Of a fleet with an authority.
+
+    Attributes:
+        on_refused: Told of every message that is not believed.
+    """
+
+    on_refused: Callable[[Refusal], None] | None
+
+    def revoke(self, serials: Collection[str]) -> None:
+        """Believe these certificates no more, and all others."""
         ...
 
 
