@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from edgesplit.control.archive_messages import KEPT_ARCHIVE, KeptArchive
 from edgesplit.control.figure_messages import LINK_METRICS, NODE_METRICS, USAGE, LinkMetrics, NodeMetrics, Usage
 from edgesplit.control.inquiry_messages import FINDINGS, NodeFindings
 from edgesplit.control.noise_messages import NOISE_REPORT, NoiseReport
@@ -58,7 +57,6 @@ class NodeMessages:
         events: Where changes of the fleet are told.
         seldom: Where messages that are not believed are told.
         knows_model: Whether something of that name was added.
-        on_kept: Told what nodes keep of a controller's records.
 
     Attributes:
         ignored: Counts messages that were not taken in, by what is wrong with them.
@@ -80,7 +78,6 @@ class NodeMessages:
         events: EventLog,
         seldom: RateLimitedEvents,
         knows_model: Callable[[str], bool],
-        on_kept: Callable[[str, KeptArchive | None], None],
     ) -> None:
         self._bus = bus
         self._registry, self._clocks, self._traffic, self._speeds = registry, clocks, traffic, speeds
@@ -89,7 +86,6 @@ class NodeMessages:
         self._inquiries = inquiries
         self._events, self._seldom = events, seldom
         self._plausibility = Plausibility(rollouts.highest_epoch, registry.names, knows_model)
-        self._on_kept = on_kept
         self._flood = EventFlood(registry.clock)
         self._handled: set[Topic[Any]] = set()
         self.ignored: Counter[str] = Counter()
@@ -104,7 +100,6 @@ class NodeMessages:
         self._hear(OBSERVED, self._on_observed)
         self._hear(USAGE, self._on_usage)
         self._hear(NOISE_REPORT, self._on_noise)
-        self._hear(KEPT_ARCHIVE, self._on_kept)
         self._hear(FINDINGS, self._on_findings)
         for row in ABOUT_NODES:
             if "controller" in row.readers and row not in self._handled:

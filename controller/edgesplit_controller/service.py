@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from edgesplit.control.archive_messages import ARCHIVE, KEPT_ARCHIVE, Archive, KeptArchive
+from edgesplit.control.archive_messages import ARCHIVE, KEPT_ARCHIVE, Archive
 from edgesplit.control.event_messages import EVENT, Event
 from edgesplit.control.registration_messages import CONTROLLER_CLAIM, CONTROLLER_STATUS, ControllerStatus
 from edgesplit.daemon.certificate_renewal import CertificateRenewal
@@ -42,7 +42,6 @@ from edgesplit_controller.monitoring.home_assistant import HomeAssistant
 from edgesplit_controller.monitoring.metrics_page import ControllerStanding, render_metrics
 from edgesplit_controller.node_messages import NodeMessages
 from edgesplit_controller.rate_limited_events import EventFlood, RateLimitedEvents
-from edgesplit_controller.storage.deployment_state import State
 from edgesplit_controller.storage.store import Store
 from edgesplit_controller.storage.store_keeper import StoreKeeper
 from edgesplit_controller.trust_assembly import make_renewal, make_security, make_trust
@@ -111,6 +110,8 @@ class Service:
             takes_over=configuration.controller.take_over,
             events=known.events,
             changed=self._publish_status,
+            knows_nothing=self._knows_nothing,
+            kept=self._kept_archives,
         )
         self.trust = make_trust(
             configuration, store, self._bus, self._security, events=known.events, broker_url=self._broker_for_others
@@ -167,7 +168,6 @@ class Service:
             events=known.events,
             seldom=self._seldom,
             knows_model=self._knows_model,
-            on_kept=self._on_kept,
         )
         self._home = self._make_home()
         self._flood = EventFlood(time.monotonic)
@@ -298,10 +298,12 @@ class Service:
     def _on_archive(self, _topic: str, archive: Archive | None) -> None:
         self.turn.hear(archive, speaking=self._bus.connected)
 
-    def _on_kept(self, topic: str, archive: KeptArchive | None) -> None:
-        self.known.registry.keep(KEPT_ARCHIVE, topic, archive)
-        is_empty = self.known.rollouts.state == State() and not self.known.catalog.records
-        self.turn.hear_kept(archive, is_empty=is_empty)
+    def _knows_nothing(self) -> bool:
+        return not self.known.catalog.records and not self.known.rollouts.state.deployments
+
+    def _kept_archives(self) -> list[Archive]:
+        kept = [node.latest(KEPT_ARCHIVE) for node in self.known.registry.nodes.values() if node.online]
+        return [one for one in kept if one is not None]
 
     def _may_speak(self) -> bool:
         if self.turn.may_speak():

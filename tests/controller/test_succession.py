@@ -110,10 +110,20 @@ async def test_where_nothing_is_kept_the_second_leaves_what_nodes_hold_and_the_f
 KEPT = (ArchiveEntry(name="models/m", digest="0" * 64, nbytes=1),)
 
 
-async def turn(folder: Path, *, takes_over: bool = True) -> tuple[Turn, Store]:
+async def turn(
+    folder: Path, *kept: Archive, knows_nothing: bool = False, takes_over: bool = True
+) -> tuple[Turn, Store]:
     store = Store(folder)
     store.save_reign(store.reign.begun())
-    return Turn(store, takes_over=takes_over, events=EventLog(None, lambda _event: None), changed=lambda: None), store
+    made = Turn(
+        store,
+        takes_over=takes_over,
+        events=EventLog(None, lambda _event: None),
+        changed=lambda: None,
+        knows_nothing=lambda: knows_nothing,
+        kept=lambda: kept,
+    )
+    return made, store
 
 
 async def test_who_hears_another_decide_while_it_speaks_has_had_its_turn(tmp_path: Path) -> None:
@@ -129,19 +139,22 @@ async def test_who_hears_another_decide_while_it_speaks_has_had_its_turn(tmp_pat
 
 
 async def test_records_at_nodes_end_the_turn_of_a_controller_that_knows_nothing_and_of_no_other(tmp_path: Path) -> None:
-    own, store = await turn(tmp_path)
     kept = Archive(store="another", number=9, edition=1, entries=KEPT)
-    own.hear_kept(kept, is_empty=False)
-    own.hear_kept(msgspec.structs.replace(kept, entries=()), is_empty=True)
-    assert not own.is_over
-    own.hear_kept(kept, is_empty=True)
-    assert own.is_over
-    store.close()
-    stubborn, store = await turn(tmp_path, takes_over=False)
-    stubborn.hear_kept(kept, is_empty=True)
-    stubborn.hear(kept, speaking=True)
-    assert not stubborn.is_over
-    store.close()
+    nothing_in_it = msgspec.structs.replace(kept, entries=())
+    for lists, knows_nothing, takes_over, speaks in (
+        ((kept,), True, True, False),
+        ((kept,), True, False, True),
+        ((kept,), False, True, True),
+        ((nothing_in_it,), True, True, True),
+        ((), True, True, True),
+    ):
+        own, store = await turn(tmp_path, *lists, knows_nothing=knows_nothing, takes_over=takes_over)
+        if knows_nothing:
+            # An old list on the broker alone, whose nodes are gone, keeps nobody from beginning.
+            own.hear(kept, speaking=False)
+        assert own.may_speak() == speaks
+        assert own.is_over == (not speaks)
+        store.close()
 
 
 def test_a_controller_that_brings_the_broker_cannot_stand_by() -> None:

@@ -101,6 +101,7 @@ class FleetArchive:
         self._pieces: dict[str, _Piece] = {}
         self._published: Archive | None = None
         self._edition = 0
+        self._begun = False
         self._made: set[str] = set()
 
     @property
@@ -114,16 +115,12 @@ class FleetArchive:
         self._moved.set()
 
     async def keep(self) -> None:
-        """Keep the archive up to date, for ever; it begins a reign."""
-        begun = False
+        """Keep the archive up to date, for ever; with the first list a reign begins."""
         # Who kept the records until now is known once the broker has told.
         await asyncio.sleep(FIRST_S)
         while True:
             self._moved.clear()
             with contextlib.suppress(StoreUnwritable):  # the store's health says so, and it is tried again
-                if not begun:
-                    self._store.save_reign(self._store.reign.begun())
-                    begun = True
                 self._outnumber_others()
                 await self.bring_up_to_date()
             with contextlib.suppress(TimeoutError):
@@ -151,9 +148,14 @@ class FleetArchive:
         """
         state = self._state()
         keepers = self._keepers(state)
+        if self._published is None and not self._records() and not state.deployments:
+            return  # what the broker keeps of an earlier controller may be wanted yet
         made: dict[str, tuple[object, Callable[[], bytes]]] = {}
         if keepers:
             made = self._wanted(state)
+        if not self._begun:
+            self._store.save_reign(self._store.reign.begun())
+            self._begun = True
         with self._writing():
             for name, (key, make) in made.items():
                 piece = self._pieces.get(name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from edgesplit.control.archive_messages import Archive
 from edgesplit_controller.archive.standbys import Standbys
@@ -18,8 +18,8 @@ from edgesplit_controller.storage.store import Store
 
 __all__ = ["Turn"]
 
-LOOK_S = 5.0
-"""How often it is looked who is not heard of any more. [s]"""
+LOOK_S = 1.0
+"""How often it is looked who is not heard of any more, and who came. [s]"""
 
 
 class Turn:
@@ -30,13 +30,26 @@ class Turn:
         takes_over: Whether what the fleet keeps counts at all.
         events: Where standbys are told.
         changed: Called when somebody begins or ends to stand by.
+        knows_nothing: Whether there is neither a model nor a deployment here: what an old list on the broker says counts for as much as nodes
+            that are there keep of it.
+        kept: Lists that nodes which are there keep whole.
     """
 
-    def __init__(self, store: Store, *, takes_over: bool, events: EventLog, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        takes_over: bool,
+        events: EventLog,
+        changed: Callable[[], None],
+        knows_nothing: Callable[[], bool],
+        kept: Callable[[], Iterable[Archive]],
+    ) -> None:
         self._store = store
         self._takes_over = takes_over
         self._events = events
         self._changed = changed
+        self._knows_nothing, self._kept = knows_nothing, kept
         self._standbys = Standbys(time.monotonic)
         self._last: Archive | None = None
         self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -66,18 +79,19 @@ class Turn:
         if speaking:
             self.may_speak()
 
-    def hear_kept(self, archive: Archive | None, *, is_empty: bool) -> None:
-        """A node keeps records; `is_empty`: this controller knows nothing, and perhaps lost it together with the broker."""
-        if archive is None or archive.is_empty or not is_empty or not self._takes_over:
-            return
-        if self._store.reign.is_behind(archive):
-            self.end("nodes keep the records of a controller of which this one knows nothing")
-
     def may_speak(self) -> bool:
         """Whether what the store holds was decided last; asked before anything is said."""
-        if self._last is None or not self._takes_over or not self._store.reign.is_behind(self._last):
+        if not self._takes_over:
             return True
-        self.end("another controller decided since this one's store was written")
+        knows_nothing, reign = self._knows_nothing(), self._store.reign
+        lists = self._kept() if knows_nothing else [self._last] if self._last is not None else []
+        if not any(reign.is_behind(one) and not (knows_nothing and one.is_empty) for one in lists):
+            return True
+        self.end(
+            "nodes keep the records of a controller of which this one knows nothing"
+            if knows_nothing
+            else "another controller decided since this one's store was written"
+        )
         return False
 
     def hear_standby(self, instance: str, machine: str) -> None:
@@ -87,9 +101,11 @@ class Turn:
             self._changed()
 
     async def watch(self) -> None:
-        """Tell who does not wait any more, for ever."""
+        """Tell who does not wait any more, and look for nodes that come with records, for ever."""
         while True:
             await asyncio.sleep(LOOK_S)
+            if self._knows_nothing():
+                self.may_speak()
             for machine in self._standbys.gone():
                 self._events.add("standby-gone", f"the controller on {machine} that stood by is not heard of any more")
                 self._changed()

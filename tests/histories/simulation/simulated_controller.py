@@ -434,7 +434,6 @@ class SimulatedController:
             inquiries=cast(Inquiries, NOBODY),
             events=events,
             seldom=seldom,
-            on_kept=lambda _topic, _kept: None,
             knows_model=lambda name: base_name(name) in records or rollouts.highest_epoch(name) > 0,
         )
         self._connected = asyncio.Event()
