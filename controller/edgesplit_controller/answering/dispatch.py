@@ -17,6 +17,7 @@ from edgesplit.operations.operation import Operation
 from edgesplit.operations.plan_operations import ExportProblem, PlanOperation, ShowPlan, ShowSource
 from edgesplit.operations.study_operations import StudyOperation
 from edgesplit.operations.trust_operations import ListCertificates, ListClientTokens, TrustOperation
+from edgesplit.operations.upkeep_operations import UpkeepOperation
 from edgesplit.trust.subjects import Subject
 from edgesplit_controller.answering.fleet_answers import FleetAnswers
 from edgesplit_controller.answering.goal_changes import GoalChanges
@@ -25,6 +26,7 @@ from edgesplit_controller.answering.model_answers import ModelAnswers
 from edgesplit_controller.answering.plan_answers import PlanAnswers
 from edgesplit_controller.answering.studies import Studies
 from edgesplit_controller.answering.trust_answers import TrustAnswers
+from edgesplit_controller.answering.upkeep.upkeep_answers import UpkeepAnswers
 from edgesplit_controller.event_log import EventLog
 
 __all__ = ["Operations"]
@@ -57,6 +59,7 @@ class Operations:
         goals: GoalChanges,
         studies: Studies,
         trust: TrustAnswers,
+        upkeep: UpkeepAnswers,
         events: EventLog,
     ) -> None:
         self._fleet = fleet
@@ -65,6 +68,7 @@ class Operations:
         self._goals = goals
         self._studies = studies
         self._trust = trust
+        self._upkeep = upkeep
         self._events = events
 
     async def perform(self, operation: Operation, progress: Progress, asker: Subject | None = None) -> object:
@@ -93,6 +97,8 @@ class Operations:
             answer = self._studies.answer(operation, progress)
         elif isinstance(operation, TrustOperation):
             answer = self._trust.answer(operation)
+        elif isinstance(operation, UpkeepOperation):
+            answer = self._upkeep.answer(operation, progress)
         else:
             match operation:
                 case ListEvents():

@@ -20,6 +20,8 @@ HISTORIES: dict[str, frozenset[str]] = {
             "node-left",
             "node-refused",
             "node-removed",
+            "node-drained",
+            "node-undrained",
             "node-silent",
             "name-taken",
             "clock-stepped",
@@ -38,6 +40,8 @@ HISTORIES: dict[str, frozenset[str]] = {
             "model-completed",
             "completion-failing",
             "model-removed",
+            "backup-made",
+            "backup-restored",
             "shape-planned",
             "shape-dropped",
             "goals-changed",
@@ -46,6 +50,8 @@ HISTORIES: dict[str, frozenset[str]] = {
     "plans": frozenset(
         {
             "planned",
+            "planning-paused",
+            "planning-resumed",
             "replan-declined",
             "plan-infeasible",
             "epoch-prepared",

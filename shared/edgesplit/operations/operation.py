@@ -18,6 +18,7 @@ from edgesplit.operations.model_operations import ModelOperation
 from edgesplit.operations.plan_operations import PlanOperation
 from edgesplit.operations.study_operations import StudyOperation
 from edgesplit.operations.trust_operations import TrustOperation
+from edgesplit.operations.upkeep_operations import UpkeepOperation
 
 __all__ = [
     "OPERATION_REQUEST",
@@ -29,7 +30,14 @@ __all__ = [
 
 
 Operation = (
-    FleetOperation | ModelOperation | PlanOperation | GoalOperation | StudyOperation | EventOperation | TrustOperation
+    FleetOperation
+    | ModelOperation
+    | PlanOperation
+    | GoalOperation
+    | StudyOperation
+    | EventOperation
+    | TrustOperation
+    | UpkeepOperation
 )
 
 

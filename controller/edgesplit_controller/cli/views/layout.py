@@ -19,7 +19,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgesplit_controller.cli.views.wrapping import NARROWEST, terminal_width
+from edgesplit_controller.cli.views.wrapping import ENDLESS, NARROWEST, terminal_width
 
 __all__ = ["PlainTable", "console", "plain_table", "properties"]
 
@@ -29,9 +29,9 @@ GAP = 2
 Justify = Literal["left", "right"]
 
 
-def console() -> Console:
-    """A console on the present standard output."""
-    width = None if sys.stdout.isatty() else terminal_width()
+def console(*, endless: bool = False) -> Console:
+    """A console on the present standard output; with `endless` lines as long as they need to be."""
+    width = ENDLESS if endless else None if sys.stdout.isatty() else terminal_width()
     return Console(file=cast("IO[str]", _WithoutTrailingBlanks(sys.stdout)), markup=False, highlight=False, width=width)
 
 
