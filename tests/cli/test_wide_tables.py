@@ -81,7 +81,7 @@ def test_drained_and_paused_are_seen(
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     nodes = " ".join(run("nodes").out.split())
-    assert "online, drained" in nodes
+    assert "device drained 10.9.0.1:7400" in nodes
     assert "device is drained since 2023-11-1" in nodes
     assert "plans leave it out until splitctl undrain device" in nodes
     assert "epoch 3 from device, paused" in " ".join(run("model", "list").out.split())

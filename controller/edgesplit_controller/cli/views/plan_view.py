@@ -76,8 +76,9 @@ def show_plan(document: PlanDocument, *, wide: bool = False) -> None:
     table.add_row("energy", predicted, _with(joules(measured.energy_j), origin))
     table.add_row("device energy", joules(document.device_energy_j), _with(joules(measured.device_energy_j), origin))
     table.add_row("noise", number(document.noise), _measured_noise(measured.noise))
-    sustained = sustained_text(document.rate_hz, document.bottleneck)
-    table.add_row("rate (sustained, served)", sustained, rate(measured.requests_per_s))
+    table.add_row("rate", rate(document.rate_hz), rate(measured.requests_per_s))
+    if document.bottleneck is not None:
+        table.add_row("bounded by", document.bottleneck, "")
     out.print(table)
     if measured.noise.note:
         out.print(measured.noise.note)

@@ -110,9 +110,8 @@ def _beside(now: PlanSummary | None, then: PlanSummary) -> PlainTable:
     keys = {"latency": "latency_s", "energy": "energy_j", "device energy": "device_energy_j", "noise": "noise"}
     for name, key in keys.items():
         table.add_row(name, *(_figure(plan, key) for plan in plans))
-    table.add_row(
-        "rate", *(UNKNOWN if plan is None else sustained_text(plan.rate_hz, plan.bottleneck) for plan in plans)
-    )
+    table.add_row("rate", *(UNKNOWN if plan is None else rate(plan.rate_hz) for plan in plans))
+    table.add_row("bounded by", *(UNKNOWN if plan is None else plan.bottleneck or UNKNOWN for plan in plans))
     for node in dict.fromkeys([*({} if now is None else now.per_node), *then.per_node]):
         table.add_row(
             f"operators on {node}", *(_share(None if plan is None else plan.per_node, node) for plan in plans)

@@ -26,6 +26,7 @@ from edgesplit_controller.cli.views.layout import console, plain_table, properti
 from edgesplit_controller.cli.views.profile_view import failing_lines, profiling_lines
 
 __all__ = [
+    "WIDE",
     "corrected_text",
     "goals_text",
     "show_added",
@@ -39,6 +40,7 @@ __all__ = [
     "taken_lines",
 ]
 
+WIDE = "--output wide has it"
 CLOCKS_DIFFER_S = 2.0
 """From where a difference of clocks is worth a line. [s]"""
 MOST_ASKED = 8
@@ -51,8 +53,9 @@ CORRECTION_SHOWN = 0.05
 
 def show_nodes(rows: Sequence[NodeRow], *, wide: bool = False) -> None:
     """Print the table of `splitctl nodes`; `wide` with every column."""
-    droppable = () if wide else ("watts are", "free memory", "load", "sending", "machine")
-    table = plain_table("", ("node", "state", "address"), ("load", "free memory", "computing", "sending"), droppable)
+    droppable = () if wide else ("watts are", "free memory", "sending", "machine", "load")
+    right = ("load", "free memory", "computing", "sending")
+    table = plain_table("", ("node", "state", "address"), right, droppable, elsewhere=WIDE)
     for name in ("watts are", "machine", *(("sensor", "release", "runtime", "providers", "heard") if wide else ())):
         table.add_column(name)
     for row in rows:
@@ -90,8 +93,9 @@ def show_nodes(rows: Sequence[NodeRow], *, wide: bool = False) -> None:
 
 
 def _state(row: NodeRow) -> str:
-    state = "refused" if row.refused else "online" if row.online else "offline"
-    return state if row.drained_unix_s is None else f"{state}, drained"
+    if row.drained_unix_s is not None and row.online and not row.refused:
+        return "drained"
+    return "refused" if row.refused else "online" if row.online else "offline"
 
 
 def _more_of(row: NodeRow) -> tuple[str, ...]:
@@ -152,7 +156,7 @@ def corrected_text(row: SpeedRow) -> str | None:
 def show_links(rows: Sequence[LinkRow], *, wide: bool = False) -> None:
     """Print the table of `splitctl links`; `wide` with every column."""
     droppable = () if wide else ("origin", "age", "±")
-    table = plain_table("", ("from", "to", "state"), ("bandwidth", "±", "one way", "age"), droppable)
+    table = plain_table("", ("from", "to", "state"), ("bandwidth", "±", "one way", "age"), droppable, elsewhere=WIDE)
     for name in ("origin", *(("± one way", "why not") if wide else ())):
         table.add_column(name)
     for row in rows:
@@ -180,7 +184,9 @@ def _profiled(row: ModelDocument) -> list[str]:
 def show_models(rows: Sequence[ModelDocument], *, wide: bool = False) -> None:
     """Print the table of `splitctl model list`; `wide` with every column."""
     droppable = () if wide else ("quantizable", "units", "operators", "weights")
-    table = plain_table("", ("model", "serves"), ("operators", "units", "quantizable", "weights"), droppable)
+    table = plain_table(
+        "", ("model", "serves"), ("operators", "units", "quantizable", "weights"), droppable, elsewhere=WIDE
+    )
     table.add_column("profiled on", wraps=not wide)
     for name in ("stage", "tensors", "goals", "sha256") if wide else ():
         table.add_column(name)

@@ -53,14 +53,16 @@ def undrain(settings: Settings, node: str) -> None:
 
 
 def _show(document: DrainDocument) -> None:
+    from edgesplit_controller.cli.views.layout import console  # noqa: PLC0415 - programs do without rich
+
+    out = console()
     staying = [row for row in document.models if row.stays]
     for row in document.models:
         if not row.stays:
             how = f"serves as epoch {row.epoch} without it" if row.moved else f"serves on as epoch {row.epoch}"
-            click.echo(f"{row.model} {how}")
+            out.print(f"{row.model} {how}")
     for row in staying:
-        click.echo(f"{row.model} stays on {document.node}: {row.stays}")
-    state = (
-        f"is drained, but still holds {', '.join(row.model for row in staying)}" if staying else "is drained and empty"
-    )
-    click.echo(f"{document.node} {state}; plans leave it out until splitctl undrain {document.node}")
+        out.print(f"{row.model} stays on {document.node}: {row.stays}")
+    held = ", ".join(row.model for row in staying)
+    state = f"is drained, but still holds {held}" if staying else "is drained and empty"
+    out.print(f"{document.node} {state}; plans leave it out until splitctl undrain {document.node}")
