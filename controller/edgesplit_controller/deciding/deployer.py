@@ -332,6 +332,15 @@ class Deployer:
             problem = self._changes.problem(model, watch, self._deployment(model).source, goals)
             return await self._changes.change(model, watch, problem, goals, Trigger(cause, True, self._limit_s()))
 
+    async def change_ended(self, model: str) -> None:
+        """Wait until no change of a model is under way.
+
+        Raises:
+            ChangeUnderWay: It did not end in time.
+        """
+        async with self._turn(model):
+            return
+
     async def undeploy(self, model: str) -> int:
         """End serving; returns the epoch that served, 0 for none, once the last request ended.
 

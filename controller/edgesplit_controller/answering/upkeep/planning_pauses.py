@@ -6,11 +6,14 @@ serve where one is lost. Not here: what a pause stops (`deciding/replanner.py`, 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
 from edgesplit.errors import InvalidInput
+from edgesplit.names import base_name
 from edgesplit.operations.upkeep_operations import PausesDocument
+from edgesplit_controller.answering.inbox import Progress
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.models.catalog import Catalog
@@ -45,18 +48,24 @@ class PlanningPauses:
         self._events = events
         self._unix_clock = unix_clock
 
-    def pause(self, model: str | None) -> PausesDocument:
+    async def pause(self, model: str | None, progress: Progress) -> PausesDocument:
         """Plan a model no more by itself, or all of them; one that is paused already stays so since then.
+
+        Returns once what was being prepared serves or was given up.
 
         Raises:
             UnknownModel, InvalidInput: There is no such model, or it is a planning shape of one.
             StoreUnwritable: Nothing was changed.
+            ChangeUnderWay: It is paused, and what was begun before has not ended yet.
         """
         paused, key = self._rollouts.state.paused, self._key(model)
         if key not in paused:
             self._rollouts.update(paused=paused | {key: self._unix_clock()})
             text = f"{model or 'no model'} is {'not ' if model else ''}planned again by itself until that is resumed"
             self._events.add("planning-paused", text, model=model or "")
+        progress("waiting for what is being prepared", None)
+        names = [name for name in self._deployer.deployments if model in (None, base_name(name))]
+        await asyncio.gather(*map(self._deployer.change_ended, names))
         return self._document()
 
     def resume(self, model: str | None) -> PausesDocument:

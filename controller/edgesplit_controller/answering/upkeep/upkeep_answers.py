@@ -59,7 +59,7 @@ class UpkeepAnswers:
             case UndrainNode():
                 return self._drains.undrain(asked.name)
             case PausePlanning():
-                return self._pauses.pause(asked.model)
+                return await self._pauses.pause(asked.model, progress)
             case ResumePlanning():
                 return self._pauses.resume(asked.model)
             case MakeBackup():

@@ -24,10 +24,10 @@ _KEYS = "{all_unix_s, models: {MODEL: SINCE}}; what is paused now, and since whe
 def pause(settings: Settings, name: str | None) -> None:
     """Plan the model NAME, or every model, no more by itself until it is resumed.
 
-    Plans stay as they are whatever nodes and links do; what is being prepared is finished. Fallbacks still serve while a
+    Plans stay as they are whatever nodes and links do; returns once what was being prepared has ended. Fallbacks still serve while a
     node is lost, and commands still act: deploy, set-weights, pin, forbid and drain plan at once.
     """
-    _tell(settings, ask(settings, PausePlanning(model=name), PausesDocument))
+    _tell(settings, ask(settings, PausePlanning(model=name), PausesDocument, show=True))
 
 
 @click.command(epilog=help_epilog("splitctl resume yolo\nsplitctl resume", _KEYS))
