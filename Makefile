@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo packages test-packages test-upgrade test test-distribution-python test-torch test-gpu check docs bench fuzz test-systemd test-joining test-docker test-testbed testbed lock clean
+.PHONY: help man demo packages test-packages test-upgrade test test-distribution-python test-torch test-gpu check docs bench fuzz test-systemd test-joining test-docker test-testbed testbed lock clean
 help:  ## What there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-24s  %s\n", $$1, $$2}'
 
@@ -45,6 +45,9 @@ check: $(VENV)/.dev  ## Lint, types, import contracts
 
 docs: $(VENV)/.dev  ## Write the tables of docs/ anew that are made from the code
 	$(BIN)/python -m tests.claims.doc_tables
+
+man: $(VENV)/.dev  ## Man pages of splitctl in man/man1, from its help; a wheel built afterwards installs them
+	$(BIN)/python -m edgesplit_controller.cli.shell.manual man/man1
 
 bench: $(VENV)/.dev  ## Benchmarks, side by side, medians and ratios
 	$(BIN)/python -m bench
@@ -95,4 +98,4 @@ lock:  ## Lock files for what pyproject.toml asks (UPGRADE=--upgrade: the newest
 	sh requirements/lock.sh .venv-lock/bin/uv $(UPGRADE)
 
 clean:  ## Remove what the commands above left in the tree
-	rm -rf demo-output bench-output fuzz-output gpu-output testbed-output dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf man demo-output bench-output fuzz-output gpu-output testbed-output dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

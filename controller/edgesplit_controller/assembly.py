@@ -28,6 +28,11 @@ from edgesplit_controller.answering.plan_answers import PlanAnswers
 from edgesplit_controller.answering.state_changes import StateChanges
 from edgesplit_controller.answering.studies import Studies
 from edgesplit_controller.answering.trust_answers import TrustAnswers
+from edgesplit_controller.answering.upkeep.backup_making import BackupMaking
+from edgesplit_controller.answering.upkeep.node_drains import NodeDrains
+from edgesplit_controller.answering.upkeep.planning_pauses import PlanningPauses
+from edgesplit_controller.answering.upkeep.restoring import Restoring
+from edgesplit_controller.answering.upkeep.upkeep_answers import UpkeepAnswers
 from edgesplit_controller.archive.fleet_archive import FleetArchive
 from edgesplit_controller.configuration import ControllerConfiguration, PlanningSection
 from edgesplit_controller.deciding.battery_floors import BatteryFloors
@@ -52,6 +57,7 @@ from edgesplit_controller.rollout.activation import Activation
 from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.rollout.noise_checks import shadowing_of
 from edgesplit_controller.stating.predicting.prediction_intervals import Certainty
+from edgesplit_controller.storage.backup_snapshots import BackupSnapshots
 from edgesplit_controller.storage.blob_writes import BlobWrites
 from edgesplit_controller.storage.recording import Recording
 from edgesplit_controller.storage.store import Store
@@ -63,6 +69,7 @@ __all__ = [
     "make_deciders",
     "make_knowledge",
     "make_operations",
+    "make_upkeep",
 ]
 
 
@@ -137,7 +144,9 @@ def make_knowledge(configuration: ControllerConfiguration, store: Store, bus: Me
 
     settings, state, registry = configuration.planning, store.load_state(), Registry()
     events, outbox = EventLog(store.events, publish), BusOutbox(bus, lambda: registry.nodes)
-    catalog = Catalog(store, registry, outbox, configuration.models.metrics, removed=state.removed, run=run)
+    catalog = Catalog(
+        store, registry, outbox, configuration.models.metrics, removed=state.removed, restored=state.restored, run=run
+    )
     rollouts = Rollouts(
         state,
         save=store.save_state,
@@ -148,6 +157,8 @@ def make_knowledge(configuration: ControllerConfiguration, store: Store, bus: Me
         most_s=settings.prepare_limit_s,
         shadowing=shadowing_of(catalog.deployed, settings),
     )
+    if state.restored:
+        rollouts.note(restored=())  # their records are in place now
     speeds = Speeds(
         registry,
         catalog.deployed,
@@ -208,7 +219,14 @@ def make_deciders(known: Knowledge, store: Store, settings: PlanningSection, *, 
         events=known.events,
         settings=settings,
     )
-    maker = PlanMaker(known.registry, known.speeds, known.certainty, settings, heavy)
+    maker = PlanMaker(
+        known.registry,
+        known.speeds,
+        known.certainty,
+        settings,
+        heavy,
+        drained=lambda: known.rollouts.state.drained,
+    )
     batteries = BatteryFloors(known.registry, known.traffic, known.events, settings.thresholds, clock=time.monotonic)
     deployer = Deployer(
         known.rollouts,
@@ -262,6 +280,7 @@ def make_operations(
     trust: FleetTrust | None,
     url: Callable[[], str],
     warnings: Callable[[], tuple[str, ...]],
+    upkeep: UpkeepAnswers,
 ) -> Operations:
     """Make what carries out splitctl's operations.
 
@@ -274,6 +293,7 @@ def make_operations(
         trust: The fleet's; None where it has no authority.
         url: Base URL of the controller's HTTP server.
         warnings: What is wrong with how the controller is set up, one sentence each.
+        upkeep: Answers about maintenance.
     """
     removal = NodeRemoval(
         bus,
@@ -286,7 +306,7 @@ def make_operations(
     )
     changes = decide.changes
     return Operations(
-        fleet=FleetAnswers(known.registry, known.speeds, removal),
+        fleet=FleetAnswers(known.registry, known.speeds, removal, lambda: known.rollouts.state.drained),
         models=ModelAnswers(
             known.registry,
             known.catalog,
@@ -330,5 +350,39 @@ def make_operations(
             own=lambda: Own(warnings(), store.health, trust),
             store=store.path,
         ),
+        upkeep=upkeep,
         events=known.events,
+    )
+
+
+def make_upkeep(
+    known: Knowledge, decide: Deciders, bus: MessageBus, store: Store, snapshots: BackupSnapshots
+) -> UpkeepAnswers:
+    """Make what answers about maintenance.
+
+    Args:
+        known: What there is.
+        decide: What decides over plans.
+        bus: The connection to the broker.
+        store: The folder.
+        snapshots: Backups that are held for fetching.
+    """
+    catalog, rollouts, deployer, events = known.catalog, known.rollouts, decide.deployer, known.events
+    return UpkeepAnswers(
+        NodeDrains(
+            known.registry, rollouts, deployer, fallbacks=decide.fallbacks, changes=decide.changes, events=events
+        ),
+        PlanningPauses(catalog, rollouts, deployer, events),
+        BackupMaking(store, catalog, rollouts, snapshots, writing=known.writing, events=events),
+        Restoring(
+            store,
+            catalog,
+            rollouts,
+            deployer,
+            shapes=decide.shapes,
+            writing=known.writing,
+            changes=decide.changes,
+            events=events,
+            hear_again=bus.hear_again,
+        ),
     )

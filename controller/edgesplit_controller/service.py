@@ -34,7 +34,7 @@ from edgesplit_controller.archive.turn import Turn
 from edgesplit_controller.artifacts.artifact_address import ArtifactAddress
 from edgesplit_controller.artifacts.artifact_server import ArtifactServer
 from edgesplit_controller.artifacts.trust_routes import TrustRoutes
-from edgesplit_controller.assembly import make_deciders, make_knowledge, make_operations
+from edgesplit_controller.assembly import make_deciders, make_knowledge, make_operations, make_upkeep
 from edgesplit_controller.configuration import ControllerConfiguration, tcp_address
 from edgesplit_controller.fleet.plausibility import event_doubt
 from edgesplit_controller.models.intake_runs import IntakeRun, run_in_process
@@ -42,6 +42,7 @@ from edgesplit_controller.monitoring.home_assistant import HomeAssistant
 from edgesplit_controller.monitoring.metrics_page import ControllerStanding, render_metrics
 from edgesplit_controller.node_messages import NodeMessages
 from edgesplit_controller.rate_limited_events import EventFlood, RateLimitedEvents
+from edgesplit_controller.storage.backup_snapshots import BackupSnapshots
 from edgesplit_controller.storage.store import Store
 from edgesplit_controller.storage.store_keeper import StoreKeeper
 from edgesplit_controller.trust_assembly import make_renewal, make_security, make_trust
@@ -116,6 +117,7 @@ class Service:
         self.trust = make_trust(
             configuration, store, self._bus, self._security, events=known.events, broker_url=self._broker_for_others
         )
+        snapshots = BackupSnapshots(store.path, store.health)
         operations = make_operations(
             known,
             decide,
@@ -125,6 +127,7 @@ class Service:
             trust=self.trust,
             url=lambda: self._address.base,
             warnings=self._warnings,
+            upkeep=make_upkeep(known, decide, self._bus, store, snapshots),
         )
         self._seldom = RateLimitedEvents(known.events, time.monotonic)
         self._store_health = store.health
@@ -140,6 +143,7 @@ class Service:
             writing=store.health,
             max_upload_bytes=configuration.artifacts.max_upload_bytes,
             trust=TrustRoutes(self.trust, self._seldom.add) if self.trust is not None else None,
+            backups=snapshots,
         )
         self._renewal: CertificateRenewal | None = None
         if self.trust is not None and self._security is not None:

@@ -27,12 +27,15 @@ from edgesplit.operations.model_operations import ModelAddedDocument, ModelDocum
 from edgesplit.operations.plan_operations import DeployDocument, PlanDocument
 from edgesplit.operations.study_operations import ExplainDocument, FrontierDocument, WhatIfDocument
 from edgesplit.operations.trust_operations import CertificateRow, ClientTokenRow, RevokedDocument
+from edgesplit.operations.upkeep_operations import DrainDocument, PausesDocument, RestoreDocument
 from edgesplit.planning.problem_file import problem_schema
 from edgesplit.wire.headers import Header, TensorHead
 from edgesplit_controller.cli.commands.trust.authority import BrokerFilesDocument, FoundedDocument
 from edgesplit_controller.cli.commands.trust.contexts import ContextRow, LoginDocument
 from edgesplit_controller.cli.commands.trust.joining import JoinLine
 from edgesplit_controller.cli.commands.trust.tokens import NewTokenDocument
+from edgesplit_controller.cli.commands.upkeep.backups import BackupDocument
+from edgesplit_controller.cli.commands.upkeep.completion import CompletionScript
 from edgesplit_controller.cli.load_run import TrafficDocument
 from edgesplit_controller.cli.solution_document import SolutionDocument
 from edgesplit_controller.event_history import KEPT
@@ -76,6 +79,10 @@ PRINTED: Mapping[str, Any] = {
     "unpin": PinsDocument,
     "forbid": list[ForbiddenRow],
     "allow": list[ForbiddenRow],
+    "drain": DrainDocument,
+    "undrain": DrainDocument,
+    "pause": PausesDocument,
+    "resume": PausesDocument,
     "plan": PlanDocument,
     "explain": ExplainDocument,
     "what-if": WhatIfDocument,
@@ -87,6 +94,8 @@ PRINTED: Mapping[str, Any] = {
     "top": ActivityDocument,
     "trace": TraceDocument,
     "doctor": DiagnosisDocument,
+    "backup": BackupDocument,
+    "restore": RestoreDocument,
     "ca init": FoundedDocument,
     "broker config": BrokerFilesDocument,
     "operator add": list[JoinLine],
@@ -99,6 +108,7 @@ PRINTED: Mapping[str, Any] = {
     "token list": list[ClientTokenRow],
     "token remove": ClientTokenRow,
     "certs": list[CertificateRow],
+    "completion": CompletionScript,
 }
 """What each command of splitctl prints with `--json`."""
 

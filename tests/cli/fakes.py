@@ -58,6 +58,7 @@ class FakeController:
         self.operations: list[Operation] = []
         self.uploads: dict[str, bytes] = {}
         self.puts: list[str] = []
+        self.backups: dict[str, bytes] = {}
         self.refuse_uploads = ""
         self._status = ControllerStatus(
             online=online, protocol=protocol, version="9.9", instance="one", artifacts=f"http://127.0.0.1:{free_port()}"
@@ -90,6 +91,7 @@ class FakeController:
         application = web.Application(client_max_size=1 << 30)
         application.router.add_route("HEAD", "/uploads/{digest}", self._held)
         application.router.add_put("/uploads/{digest}", self._take)
+        application.router.add_get("/backups/{ticket}", self._give)
         self._runner = web.AppRunner(application)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", int(self._status.artifacts.rpartition(":")[2])).start()
@@ -114,6 +116,10 @@ class FakeController:
         self.puts.append(digest)
         self.uploads[digest] = data
         return web.Response(status=201)
+
+    async def _give(self, request: web.Request) -> web.Response:
+        content = self.backups.get(request.match_info["ticket"])
+        return web.Response(status=404) if content is None else web.Response(body=content)
 
     def _on_request(self, topic: str, request: OperationRequest | None) -> None:
         if request is None or self._silent:

@@ -292,7 +292,8 @@ def test_set_weights_asks_for_what_was_typed(
 ) -> None:
     controller.answers[SetWeights] = lambda _operation: [WeightsRow(model="m", epoch=5, changed=True)]
     told = run("set-weights", *arguments, "--json")
-    assert told.document == [{"model": "m", "epoch": 5, "changed": True, "warnings": [], "then": None}]
+    row = {"model": "m", "epoch": 5, "changed": True, "warnings": [], "then": None, "now": None}
+    assert told.document == [row]
     assert controller.operations == [operation]
 
 

@@ -12,7 +12,8 @@ from edgesplit.operations.model_operations import ListModels, ShowModel
 from edgesplit.operations.plan_operations import FallbackRow, ShowPlan
 from edgesplit.operations.study_operations import ExplainDocument, ExplainPlan, WhatIf
 from edgesplit.planning.explanation import CutReason
-from edgesplit_controller.cli.views.layout import PlainTable, console
+from edgesplit_controller.cli.views.layout import ELSEWHERE, PlainTable, console
+from edgesplit_controller.cli.views.tables import WIDE
 from edgesplit_controller.cli.views.wrapping import hanging
 from tests.cli.conftest import Run
 from tests.cli.fakes import FakeController
@@ -107,7 +108,7 @@ def test_every_page_fits_and_breaks_no_word(
     lines = told.splitlines()
     # A hash or a tensor's name may be longer than a line; it is folded, and nothing else is.
     assert max(map(len, lines)) <= columns
-    known = words(whole.out) | words("(left out for want of room; a wider terminal or --json has it)")
+    known = words(whole.out) | words(f"(left out for want of room; {ELSEWHERE} {WIDE})")
     assert {word for word in words(told) - known if len(word) < 30} == set()
 
 

@@ -29,6 +29,8 @@ from edgesplit_controller.artifacts.artifact_server import ArtifactServer
 from edgesplit_controller.artifacts.trust_routes import TrustRoutes
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.storage.backup_snapshots import BackupSnapshots
+from edgesplit_controller.storage.write_health import StoreHealth
 from edgesplit_controller.trust.fleet_trust import FleetTrust
 from edgesplit_controller.trust.identities import make_identity
 from tests.trust.authorities import MadeAuthority
@@ -60,6 +62,7 @@ class Secured:
             metrics=lambda: b"up 1\n",
             health=lambda: (True, "ok"),
             max_upload_bytes=1 << 20,
+            backups=BackupSnapshots(folder, StoreHealth(folder)),
             trust=TrustRoutes(self.trust, lambda _what, _kind, text: self.told.append(text)),
         )
         self.base = ""
@@ -240,19 +243,20 @@ async def test_who_may_use_which_route(secured: Secured) -> None:
             ("GET", f"blobs/{digest}", None),
             ("PUT", f"uploads/{upload}", CONTENT),
             ("GET", "metrics", None),
+            ("GET", "backups/0123", None),
             ("GET", "nowhere", None),
         )
     }
     assert found == {
         (role, route): status
         for role, statuses in {
-            None: (403, 403, 200, 403),  # from loopback
-            "node": (200, 403, 200, 403),
-            "operator": (200, 201, 200, 403),
-            "client": (403, 403, 200, 403),
-            "broker": (403, 403, 200, 403),
+            None: (403, 403, 200, 403, 403),  # from loopback
+            "node": (200, 403, 200, 403, 403),
+            "operator": (200, 201, 200, 404, 403),
+            "client": (403, 403, 200, 403, 403),
+            "broker": (403, 403, 200, 403, 403),
         }.items()
-        for route, status in zip(("blobs", "uploads", "metrics", "nowhere"), statuses, strict=True)
+        for route, status in zip(("blobs", "uploads", "metrics", "backups", "nowhere"), statuses, strict=True)
     }
 
 

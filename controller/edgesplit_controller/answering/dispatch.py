@@ -18,6 +18,7 @@ from edgesplit.operations.operation import Operation
 from edgesplit.operations.plan_operations import ExportProblem, PlanOperation, ShowPlan, ShowSource
 from edgesplit.operations.study_operations import StudyOperation
 from edgesplit.operations.trust_operations import ListCertificates, ListClientTokens, TrustOperation
+from edgesplit.operations.upkeep_operations import UpkeepOperation
 from edgesplit.trust.subjects import Subject
 from edgesplit_controller.answering.fleet_answers import FleetAnswers
 from edgesplit_controller.answering.goal_changes import GoalChanges
@@ -27,6 +28,7 @@ from edgesplit_controller.answering.model_answers import ModelAnswers
 from edgesplit_controller.answering.plan_answers import PlanAnswers
 from edgesplit_controller.answering.studies import Studies
 from edgesplit_controller.answering.trust_answers import TrustAnswers
+from edgesplit_controller.answering.upkeep.upkeep_answers import UpkeepAnswers
 from edgesplit_controller.event_log import EventLog
 
 __all__ = ["Operations"]
@@ -61,6 +63,7 @@ class Operations:
         studies: Studies,
         trust: TrustAnswers,
         inspection: InspectionAnswers,
+        upkeep: UpkeepAnswers,
         events: EventLog,
     ) -> None:
         self._fleet = fleet
@@ -70,6 +73,7 @@ class Operations:
         self._studies = studies
         self._trust = trust
         self._inspection = inspection
+        self._upkeep = upkeep
         self._events = events
 
     async def perform(self, operation: Operation, progress: Progress, asker: Subject | None = None) -> object:
@@ -100,6 +104,8 @@ class Operations:
             answer = self._trust.answer(operation)
         elif isinstance(operation, InspectionOperation):
             answer = self._inspection.answer(operation)
+        elif isinstance(operation, UpkeepOperation):
+            answer = self._upkeep.answer(operation, progress)
         else:
             match operation:
                 case ListEvents():

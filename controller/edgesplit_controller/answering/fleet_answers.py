@@ -8,6 +8,7 @@ unknown is None. Not here: what a node's removal takes (`node_removal.py`), the 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from typing import assert_never
 
 from edgesplit.control.figure_messages import LinkState
@@ -35,12 +36,16 @@ class FleetAnswers:
         registry: The fleet.
         speeds: How profiles are corrected.
         removal: Forgets nodes.
+        drained: Nodes that plans leave out, and since when. [s since the epoch]
     """
 
-    def __init__(self, registry: Registry, speeds: Speeds, removal: NodeRemoval) -> None:
+    def __init__(
+        self, registry: Registry, speeds: Speeds, removal: NodeRemoval, drained: Callable[[], Mapping[str, float]]
+    ) -> None:
         self._registry = registry
         self._speeds = speeds
         self._removal = removal
+        self._drained = drained
 
     async def answer(self, asked: FleetOperation) -> list[NodeRow] | list[LinkRow] | NodeRemovedDocument:
         """Carry out an operation.
@@ -50,7 +55,7 @@ class FleetAnswers:
         """
         match asked:
             case ListNodes():
-                return node_rows(self._registry, self._speeds, time.time())
+                return node_rows(self._registry, self._speeds, self._drained(), time.time())
             case ListLinks():
                 return link_rows(self._registry)
             case RemoveNode():
@@ -59,7 +64,7 @@ class FleetAnswers:
                 assert_never(asked)
 
 
-def node_rows(registry: Registry, speeds: Speeds, now_unix_s: float) -> list[NodeRow]:
+def node_rows(registry: Registry, speeds: Speeds, drained: Mapping[str, float], now_unix_s: float) -> list[NodeRow]:
     """`splitctl nodes`."""
     rows: list[NodeRow] = []
     for name, node in registry.nodes.items():
@@ -90,6 +95,7 @@ def node_rows(registry: Registry, speeds: Speeds, now_unix_s: float) -> list[Nod
                 last_seen_s=registry.last_seen_s(name, now_unix_s),
                 steadiness=metrics.steadiness if metrics is not None else None,
                 insecure=status.insecure,
+                drained_unix_s=drained.get(name),
             )
         )
     return rows

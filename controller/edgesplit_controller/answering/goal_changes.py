@@ -23,6 +23,7 @@ from edgesplit.operations.goal_operations import (
     UnpinOperators,
     WeightsRow,
 )
+from edgesplit.operations.plan_summary import PlanSummary
 from edgesplit.planning.goals import Goals
 from edgesplit_controller.answering.inbox import Progress
 from edgesplit_controller.answering.plan_documents import pin_rows, plan_summary
@@ -35,6 +36,7 @@ from edgesplit_controller.models.planning_shapes import deployments_of
 from edgesplit_controller.rollout.noise_checks import refused_int8
 from edgesplit_controller.stating.goals import merged_goals, with_forbidden, with_pin, without_forbidden, without_pin
 from edgesplit_controller.stating.pinning import check_rule
+from edgesplit_controller.storage.deployment_state import PlanRecord
 
 __all__ = ["GoalChanges"]
 
@@ -147,8 +149,8 @@ class GoalChanges:
                 draft.problem, draft.solution.status, draft.assignment, draft.evaluation, draft.interval
             )
             active = self._deployer.deployments[name].active
-            epoch = active.epoch.number if active is not None else 0
-            rows.append(WeightsRow(model=name, epoch=epoch, changed=changed, then=then))
+            epoch, now = (0, None) if active is None else (active.epoch.number, _summary(active))
+            rows.append(WeightsRow(model=name, epoch=epoch, changed=changed, then=then, now=now))
         if failures:
             raise _joined(failures)
         return rows
@@ -309,6 +311,11 @@ class GoalChanges:
         shapes = self._catalog.shapes_of(model) if model is not None else sorted(self._catalog.records)
         deployed = self._deployer.deployments
         return list(dict.fromkeys(name for shape in shapes for name in (shape, *deployments_of(deployed, shape))))
+
+
+def _summary(plan: PlanRecord) -> PlanSummary:
+    """A plan that serves, in figures."""
+    return plan_summary(plan.problem, plan.status, plan.assignment, plan.evaluation, plan.interval)
 
 
 def _joined(failures: Sequence[EdgesplitError], followed: Sequence[str] = ()) -> EdgesplitError:

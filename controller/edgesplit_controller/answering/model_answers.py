@@ -144,7 +144,7 @@ class ModelAnswers:
             if name in self._catalog.deployed:
                 progress("moving the deployment to the new version", None)
                 try:
-                    await self._deployer.model_replaced(name)
+                    await self._deployer.plan_again(name, "the model was replaced", "model-replaced")
                 except EdgesplitError as error:
                     warnings.append(f"the deployment of {name} still serves the old version: {error}")
         self._changes.collect()
@@ -179,7 +179,8 @@ class ModelAnswers:
         completion = self._catalog.completion(record.name)
         document = _model_document(record, self._registry, deployment, goals, tightening)
         shapes = tuple(map(self._shape_row, of_model(self._catalog.records, base_name(record.name))))
-        return msgspec.structs.replace(document, completion=completion, shapes=shapes)
+        paused_unix_s = self._rollouts.state.paused_unix_s(record.name)
+        return msgspec.structs.replace(document, completion=completion, shapes=shapes, paused_unix_s=paused_unix_s)
 
     def _shape_row(self, name: str) -> PlanningShapeRow:
         record, deployment = self._catalog.get(name), self._deployer.deployments.get(name)

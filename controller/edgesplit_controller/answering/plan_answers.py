@@ -130,6 +130,7 @@ class PlanAnswers:
         if asked.plan is not None and is_pattern(asked.source):
             raise InvalidInput(f"--plan is of one source, and {asked.source!r} may mean several: name one node")
         first = self._sources.first(asked.name, asked.source)
+        self._check_open(asked.name, first)
         progress("planning and preparing" if asked.plan is None else "preparing", None)
         change = await self._deployer.deploy(asked.name, first, asked.wait_s, asked.plan)
         left_s = max(0.0, started_s + asked.wait_s - time.monotonic())
@@ -149,6 +150,14 @@ class PlanAnswers:
             warnings=warnings,
             sources=self._source_rows(asked.name),
         )
+
+    def _check_open(self, model: str, source: str) -> None:
+        """Refuse a source that is drained, unless the model is deployed from it already."""
+        deployment = self._deployer.deployments.get(model)
+        if source in self._rollouts.state.drained and (deployment is None or deployment.source != source):
+            raise InvalidInput(
+                f"node {source} is drained: let plans use it again with splitctl undrain {source}, or choose another source"
+            )
 
     def _source_rows(self, model: str) -> tuple[SourceRow, ...]:
         """What serves at each source of a model."""
@@ -203,6 +212,7 @@ class PlanAnswers:
             sources=self._source_rows(name),
             served_per_s=self._traffic.requests_per_s(plan.epoch.source, name),
             waiting=waiting,
+            paused_unix_s=self._rollouts.state.paused_unix_s(name),
         )
 
     def _source(self, name: str, via: str | None) -> SourceDocument:

@@ -68,6 +68,7 @@ def plan_document(
     sources: tuple[SourceRow, ...] = (),
     served_per_s: float | None = None,
     waiting: ExpectedWaiting,
+    paused_unix_s: float | None = None,
 ) -> PlanDocument:
     """`splitctl plan`."""
     evaluation, assignment = plan.evaluation, plan.assignment
@@ -116,6 +117,7 @@ def plan_document(
         loaded_latency_s=_finite(evaluation.timeline_s + waiting.covered_s),
         waiting=_waiting_document(waiting),
         fairness=_fairness(sources),
+        paused_unix_s=paused_unix_s,
     )
 
 

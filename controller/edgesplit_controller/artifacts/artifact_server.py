@@ -7,6 +7,7 @@ may use a route in a secured fleet, and joining it (`artifacts/trust_routes.py`)
 
     GET, HEAD /blobs/DIGEST      with Range
     PUT, HEAD /uploads/DIGEST
+    GET       /backups/TICKET      once
     GET       /metrics           Prometheus
     GET       /health, /healthz  200, or 503 with what is wrong
 """
@@ -21,6 +22,7 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from aiohttp import web
@@ -31,8 +33,10 @@ from edgesplit.daemon.http_guard import Guard, GuardLimits, sent_in_time
 from edgesplit.errors import ArtifactMissing, InvalidConfiguration
 from edgesplit.trust.https_entrance import EntranceLimits, HttpsEntrance
 from edgesplit.wire.address import TcpAddress
+from edgesplit_controller.artifacts.backup_download import send_backup
 from edgesplit_controller.artifacts.trust_routes import TrustRoutes
 from edgesplit_controller.graph.blobs import BlobStore
+from edgesplit_controller.storage.backup_snapshots import BackupSnapshots
 from edgesplit_controller.storage.write_health import StoreHealth
 
 __all__ = ["ArtifactServer"]
@@ -63,6 +67,7 @@ class ArtifactServer:
         max_upload_bytes: The largest accepted upload. [B]
         writing: Told of uploads that cannot be written.
         trust: Who may do what, over TLS; None where nothing is secured.
+        backups: Those that are held for fetching.
     """
 
     def __init__(
@@ -75,7 +80,9 @@ class ArtifactServer:
         max_upload_bytes: int,
         writing: StoreHealth | None = None,
         trust: TrustRoutes | None = None,
+        backups: BackupSnapshots | None = None,
     ) -> None:
+        self._backups = backups
         self._blobs = blobs
         self._uploads = uploads
         self._metrics = metrics
@@ -115,6 +122,8 @@ class ArtifactServer:
         application.router.add_get("/blobs/{digest}", self._get_blob)
         application.router.add_put("/uploads/{digest}", self._put_upload)
         application.router.add_head("/uploads/{digest}", self._head_upload)
+        if self._backups is not None:
+            application.router.add_get("/backups/{ticket}", partial(send_backup, snapshots=self._backups))
         application.router.add_get("/metrics", self._get_metrics)
         application.router.add_get("/health", self._get_health)
         application.router.add_get("/healthz", self._get_health)

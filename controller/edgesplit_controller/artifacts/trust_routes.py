@@ -56,6 +56,7 @@ _MAY: Mapping[str, frozenset[Role]] = {
     "trust": frozenset({"node", "operator", "client"}),
     "blobs": frozenset({"node", "operator"}),
     "uploads": frozenset({"operator"}),
+    "backups": frozenset({"operator"}),
     **dict.fromkeys(_LOCAL, frozenset(ROLES)),
 }
 """Who may use which route, by the first part of its path."""

@@ -91,13 +91,13 @@ class Conversation:
         self._broker = str(self.bus.address)
 
     @classmethod
-    def of(cls, settings: Settings) -> Conversation:
+    def of(cls, settings: Settings, *, reach_s: float = REACH_S) -> Conversation:
         """The conversation that the command line asks for."""
         files = TlsFiles(settings.ca_file, settings.cert_file, settings.key_file, settings.server_name)
         identity = Path(settings.identity) if settings.identity else None
         if identity is not None and settings.broker.startswith("mqtts://"):
             files = operator_tls(identity, files)
-        return cls(settings.broker, files, identity=identity)
+        return cls(settings.broker, files, identity=identity, reach_s=reach_s)
 
     @property
     def controller(self) -> ControllerStatus:

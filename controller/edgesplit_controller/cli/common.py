@@ -17,6 +17,7 @@ import click
 __all__ = [
     "DEFAULT_BROKER",
     "Settings",
+    "command_group",
     "common_options",
     "help_epilog",
     "inherit_settings",
@@ -24,11 +25,14 @@ __all__ = [
     "offline_options",
     "positive_seconds",
     "print_json",
+    "table_options",
     "warn",
 ]
 
 P = ParamSpec("P")
 DEFAULT_BROKER = "mqtt://127.0.0.1:1883"
+_BROKER_HELP = "MQTT broker; also before the command."
+_JSON_HELP = "Print one JSON document for programs."
 
 
 @dataclass(frozen=True)
@@ -70,15 +74,13 @@ def positive_seconds(text: str | float) -> float:
 
 def common_options(function: Callable[Concatenate[Settings, P], None]) -> Callable[..., None]:
     """Add `--broker` and `--json` to a command and hand it the effective `Settings` first."""
-    return click.option("--broker", metavar="URL", help="MQTT broker; also before the command.")(
-        offline_options(function)
-    )
+    return click.option("--broker", metavar="URL", help=_BROKER_HELP)(offline_options(function))
 
 
 def offline_options(function: Callable[Concatenate[Settings, P], None]) -> Callable[..., None]:
     """Add `--json` to a command that needs no broker and hand it the effective `Settings` first."""
 
-    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document for programs.")
+    @click.option("--json", "as_json", is_flag=True, help=_JSON_HELP)
     @click.pass_context
     @functools.wraps(function)
     def with_settings(context: click.Context, /, *arguments: Any, **options: Any) -> None:
@@ -86,6 +88,48 @@ def offline_options(function: Callable[Concatenate[Settings, P], None]) -> Calla
         function(settings, *arguments, **options)
 
     return with_settings
+
+
+def table_options(function: Callable[Concatenate[Settings, bool, P], None]) -> Callable[..., None]:
+    """As `common_options`, for a command that prints tables: adds `--output`, and hands whether every column is wanted second."""
+
+    @click.option(
+        "--output",
+        type=click.Choice(["table", "wide", "json"]),
+        default="table",
+        show_default=True,
+        help="What fits the terminal, every column however long the lines get, or the JSON document.",
+    )
+    @functools.wraps(function)
+    def with_output(settings: Settings, /, *arguments: Any, output: str, **options: Any) -> None:
+        function(replace(settings, json=settings.json or output == "json"), output == "wide", *arguments, **options)
+
+    return common_options(with_output)
+
+
+def command_group(
+    name: str | None = None, *, epilog: str, offline: bool = False
+) -> Callable[[Callable[[], None]], click.Group]:
+    """Make a group of commands, which inherit `--broker` and `--json` that stand before them.
+
+    Args:
+        name: Of the group; the function's by default.
+        epilog: From `help_epilog`.
+        offline: No command of it needs a broker.
+    """
+
+    def grouped(function: Callable[[], None]) -> click.Group:
+        @click.pass_context
+        @functools.wraps(function)
+        def inheriting(context: click.Context, /, as_json: bool, broker: str | None = None) -> None:
+            function()
+            context.obj = inherit_settings(context, broker, as_json)
+
+        with_json = click.option("--json", "as_json", is_flag=True, help=_JSON_HELP)(inheriting)
+        with_all = with_json if offline else click.option("--broker", metavar="URL", help=_BROKER_HELP)(with_json)
+        return click.group(name, no_args_is_help=False, epilog=epilog)(with_all)
+
+    return grouped
 
 
 def inherit_settings(context: click.Context, broker: str | None, as_json: bool) -> Settings:

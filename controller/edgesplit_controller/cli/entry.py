@@ -11,10 +11,11 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 
 import click
 
-from edgesplit_controller.cli.common import DEFAULT_BROKER, Settings
+from edgesplit_controller.cli.common import DEFAULT_BROKER
 from edgesplit_controller.cli.failures import report
 from edgesplit_controller.cli.lazy import LazyCommand, LazyGroup
 
@@ -58,6 +59,10 @@ def _print_version(context: click.Context, _parameter: click.Parameter, asked: b
         "unpin": LazyCommand(f"{_COMMANDS}.placement", "unpin", "Let pinned operators go where they pay"),
         "forbid": LazyCommand(f"{_COMMANDS}.placement", "forbid", "Use a node no more"),
         "allow": LazyCommand(f"{_COMMANDS}.placement", "allow", "Use a forbidden node again"),
+        "drain": LazyCommand(f"{_COMMANDS}.upkeep.drains", "drain", "Empty a node for maintenance"),
+        "undrain": LazyCommand(f"{_COMMANDS}.upkeep.drains", "undrain", "Let plans use a drained node again"),
+        "pause": LazyCommand(f"{_COMMANDS}.upkeep.pauses", "pause", "Plan models no more by themselves"),
+        "resume": LazyCommand(f"{_COMMANDS}.upkeep.pauses", "resume", "Plan models by themselves again"),
         "plan": LazyCommand(f"{_COMMANDS}.plan", "plan", "Show the active plan, predicted and measured"),
         "explain": LazyCommand(f"{_COMMANDS}.explain", "explain", "Say why the active plan is as it is"),
         "what-if": LazyCommand(f"{_COMMANDS}.what_if", "what_if", "Show the plan other conditions would bring"),
@@ -69,6 +74,8 @@ def _print_version(context: click.Context, _parameter: click.Parameter, asked: b
         "trace": LazyCommand(f"{_COMMANDS}.inspection.trace", "trace", "Follow one request across nodes"),
         "doctor": LazyCommand(f"{_COMMANDS}.inspection.doctor", "doctor", "Look into everything, each with what to do"),
         "events": LazyCommand(f"{_COMMANDS}.events", "events", "Tell what happened and why"),
+        "backup": LazyCommand(f"{_COMMANDS}.upkeep.backups", "backup", "Save what the controller keeps to a file"),
+        "restore": LazyCommand(f"{_COMMANDS}.upkeep.backups", "restore", "Take over a backup"),
         "ca": LazyCommand(f"{_COMMANDS}.trust.authority", "authority", "Make a secured fleet's authority"),
         "broker": LazyCommand(
             f"{_COMMANDS}.trust.authority", "broker", "Write Mosquitto's settings for a secured fleet"
@@ -78,6 +85,7 @@ def _print_version(context: click.Context, _parameter: click.Parameter, asked: b
         "context": LazyCommand(f"{_COMMANDS}.trust.contexts", "context_group", "Choose among fleets"),
         "token": LazyCommand(f"{_COMMANDS}.trust.tokens", "token", "Let programs send requests"),
         "certs": LazyCommand(f"{_COMMANDS}.trust.joining", "certs", "List certificates and when they end"),
+        "completion": LazyCommand(f"{_COMMANDS}.upkeep.completion", "completion", "Print the completion of a shell"),
     },
 )
 @click.option(
@@ -148,15 +156,11 @@ def _print_version(context: click.Context, _parameter: click.Parameter, asked: b
     help="Print the version and exit.",
 )
 @click.pass_context
-def splitctl(context: click.Context, /, broker: str, as_json: bool, named: str, **who: str) -> None:
+def splitctl(context: click.Context, /, **_said: object) -> None:
     """Run one DNN over device, edge and cloud: add models, deploy them, set goals, see plans."""
-    settings = Settings(broker=broker, json=as_json, **who)
-    given = context.get_parameter_source("broker") is not click.core.ParameterSource.DEFAULT or who["identity"]
-    if named or not given:
-        from edgesplit_controller.cli.user.contexts import UserFolder  # noqa: PLC0415 - `splitctl --help` does without
+    from edgesplit_controller.cli.user.contexts import settings_before  # noqa: PLC0415 - `splitctl --help` does without
 
-        settings = UserFolder.own().load().applied(settings, named)
-    context.obj = settings
+    context.obj = settings_before(context)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -181,11 +185,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _reader_left()
     except (Exception, KeyboardInterrupt) as error:
         try:
-            return report(error, as_json="--json" in given)
+            return report(error, as_json=_asks_for_json(given))
         except BrokenPipeError:
             _reader_left()
             return 1
     return 0
+
+
+def _asks_for_json(arguments: Sequence[str]) -> bool:
+    """Whether errors, too, are for programs: of what could not be read nothing else tells."""
+    return not {"--json", "--output=json"}.isdisjoint(arguments) or ("--output", "json") in pairwise(arguments)
 
 
 def _reader_left() -> int:

@@ -21,7 +21,7 @@ import numpy as np
 from edgesplit.errors import InvalidInput
 from edgesplit.wire.tensors import Array, contiguous
 
-__all__ = ["read_arrays", "write_arrays", "write_problem", "write_whole"]
+__all__ = ["filled_beside", "read_arrays", "write_arrays", "write_problem", "write_whole"]
 
 
 def read_arrays(file: Path) -> dict[str, Array]:
@@ -83,6 +83,19 @@ def _replacing(file: Path) -> Generator[IO[bytes], None, None]:
         mask = os.umask(0)
         os.umask(mask)
         Path(name).chmod(0o666 & ~mask)
+        Path(name).replace(file)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def filled_beside(file: Path) -> Generator[Path, None, None]:
+    """A file of this user's alone to be filled, which takes the place of `file` once that was done."""
+    descriptor, name = tempfile.mkstemp(dir=file.absolute().parent, prefix=f".{file.name}.")  # made with 0600
+    os.close(descriptor)
+    try:
+        yield Path(name)
         Path(name).replace(file)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 __all__ = ["LazyCommand", "LazyGroup"]
 
@@ -53,6 +54,15 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = getattr(importlib.import_module(lazy.module), lazy.attribute)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return commands that begin so, without importing them, and options."""
+        found = [
+            CompletionItem(name, help=lazy.summary)
+            for name, lazy in self.commands_by_name.items()
+            if name.startswith(incomplete)
+        ]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the summaries without importing anything."""

@@ -135,12 +135,22 @@ class Deployer:
     def start(self) -> None:
         """Publish what is remembered, then wait for `settle` before acting on what nodes report."""
         for name, deployment in self.deployments.items():
-            if deployment.active is not None:
-                self._replanner.watch(name).figures = figures_of(deployment.active.problem)
-            self._rollouts.publish(name)
+            self._take_over(name, deployment)
             if deployment.rollout.upcoming is not None:
                 self._finishing.append(asyncio.create_task(self._finish(name), name=f"finish-{name}"))
         self._ticker = asyncio.create_task(self._tick(), name="deployer-tick")
+
+    def adopt(self, model: str) -> None:
+        """A deployment came out of a backup: have nodes hold what it names, and look whether its plan is still the best."""
+        self._take_over(model, self.deployments[model])
+        self._fallbacks.refresh(model)
+        self.look_again(model)
+
+    def _take_over(self, model: str, deployment: DeploymentState) -> None:
+        """Publish what was remembered of a deployment, and watch the fleet for it."""
+        if deployment.active is not None:
+            self._replanner.watch(model).figures = figures_of(deployment.active.problem)
+        self._rollouts.publish(model)
 
     def settle(self, *, patient: bool) -> None:
         """What the broker retained has arrived; while patient, nodes that are unknown yet may still come."""
@@ -187,11 +197,11 @@ class Deployer:
         """Something that plans of a model stand on changed: look whether its plan still holds."""
         self._replanner.watch(model).dirty.set()
 
-    def model_completed(self, model: str) -> None:
-        """Int8 and codecs of a model are known now: look whether a plan with them is better."""
+    def look_anew(self, model: str) -> None:
+        """What a model may be planned with, or whether, is another: look at it as if the fleet had changed."""
         for name in deployments_of(self.deployments, model):
             watch = self._replanner.watch(name)
-            watch.snapshot = None  # the fleet is as it was; what can be planned on it is not
+            watch.snapshot = None
             watch.dirty.set()
 
     def goals(self, model: str | None) -> Goals:
@@ -313,17 +323,31 @@ class Deployer:
         async with self._turn(model):
             return await self._changes.supposed(model, self._deployment(model), goals)
 
-    async def model_replaced(self, model: str) -> ModelChange:
-        """Move a deployment to the new version of its model.
+    async def plan_again(self, model: str, cause: str, kind: str) -> ModelChange:
+        """Plan a deployed model anew under the goals that it has, without hysteresis.
+
+        Args:
+            model: Its name.
+            cause: Why, in a few words.
+            kind: The same for programs.
 
         Raises:
-            EdgesplitError: There is no plan of it; the old version serves on.
+            EdgesplitError: There is no plan now; what served before serves on.
         """
         async with self._turn(model) as watch:
             goals = self.goals(model)
             problem = self._changes.problem(model, watch, self._deployment(model).source, goals)
-            trigger = Trigger("the model was replaced", True, self._limit_s(), kind="model-replaced")
+            trigger = Trigger(cause, True, self._limit_s(), kind=kind)
             return await self._changes.change(model, watch, problem, goals, trigger)
+
+    async def change_ended(self, model: str) -> None:
+        """Wait until no change of a model is under way.
+
+        Raises:
+            ChangeUnderWay: It did not end in time.
+        """
+        async with self._turn(model):
+            return
 
     async def undeploy(self, model: str) -> int:
         """End serving; returns the epoch that served, 0 for none, once the last request ended.
@@ -347,6 +371,7 @@ class Deployer:
                 "goals": {name: goals for name, goals in state.goals.items() if name != model},
                 "tightenings": {name: one for name, one in state.tightenings.items() if name != model},
                 "removed": tuple(sorted({*state.removed, model})),
+                "paused": {name: since for name, since in state.paused.items() if name != model},
             }
             if model in self.deployments:
                 await self._end(model, watch, **forgotten)

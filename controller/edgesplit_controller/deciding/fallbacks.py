@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+import msgspec
 import structlog
 
 from edgesplit.control.plan_messages import EpochSpec
@@ -24,6 +25,7 @@ from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.models.model_record import ModelRecord
+from edgesplit_controller.planner.studies.variations import without_node
 from edgesplit_controller.rollout.compilation import compile_plan
 from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.rollout.fallback_memory import fitting, held_fallbacks
@@ -118,20 +120,21 @@ class Fallbacks:
         if active is None:
             return
         drafts: list[FallbackDraft] = []
-        basis, thresholds = (
-            _basis(active, self._settings.fallbacks, self._registry.addresses),
-            self._settings.thresholds,
-        )
+        open_to = _without(active, self._rollouts.state.drained)
+        basis = _basis(open_to, self._settings.fallbacks, self._registry.addresses)
+        thresholds = self._settings.thresholds
         if self._settings.fallbacks == "per-node":
             deployment = self._rollouts.state.deployments[model]
             held = held_fallbacks(deployment)
             if self._planned_for.get(model) == (basis, len(held)) and await asyncio.to_thread(
-                still_hold, active.problem, held, thresholds
+                still_hold, open_to.problem, held, thresholds
             ):
                 return  # figures scatter, and what nodes hold is as good
             left_s = max(LEAST_TIME_S, self._settings.time_limit_s - active.solve_s)
             self.solved[model] += 1
-            drafts = await asyncio.to_thread(plan_fallbacks, active, left_s, held, thresholds, self._settings.tolerance)
+            drafts = await asyncio.to_thread(
+                plan_fallbacks, open_to, left_s, held, thresholds, self._settings.tolerance
+            )
         if self._plannable(model) is not active:
             return  # another plan is on its way, and with it this comes again
         self._planned_for[model] = basis, len(drafts)
@@ -197,6 +200,15 @@ class Fallbacks:
             if plan.latency_interval_s is not None:
                 data["latency_low_s"], data["latency_high_s"] = plan.latency_interval_s
             self._events.add("fallback-planned", text, model=model, data=data)
+
+
+def _without(active: PlanRecord, drained: Collection[str]) -> PlanRecord:
+    """A plan whose fallbacks may not use some nodes, but those that it uses itself."""
+    problem = active.problem
+    unused = {node.name for node in problem.nodes} - {problem.source, *active.assignment.node_of.values()}
+    for node in sorted(unused.intersection(drained)):
+        problem = without_node(problem, node)
+    return active if problem is active.problem else msgspec.structs.replace(active, problem=problem)
 
 
 def _basis(active: PlanRecord, kept_ready: str, addresses: Mapping[str, str]) -> _Basis:

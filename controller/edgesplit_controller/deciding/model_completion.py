@@ -55,7 +55,7 @@ class ModelCompletion:
         text = f"{record.name} is complete: {int8}{fit}, codecs are known for {tensors} tensors{reasons}"
         data = {"quantizable": count, "r2_test": r2, "codec_tensors": tensors}
         self._events.add("model-completed", text, model=record.name, data=data)
-        self._deployer.model_completed(record.name)
+        self._deployer.look_anew(record.name)
 
     def completion_ended(self, _model: str, /) -> None:
         """Nothing is done for a model any more, whatever came of it."""

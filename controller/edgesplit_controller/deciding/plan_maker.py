@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 
-from edgesplit.errors import PlanInfeasible
+from edgesplit.errors import InvalidInput, PlanInfeasible
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment, Evaluation, FixedPlan, Solution, uncompared
@@ -55,6 +55,7 @@ class PlanMaker:
         certainty: How sure its figures are.
         settings: Time limit, latency model, thresholds.
         heavy: Held while a problem is solved.
+        drained: Nodes that no plan may use but as its source.
 
     Attributes:
         solved: How many problems were solved since the start, by model.
@@ -67,12 +68,15 @@ class PlanMaker:
         certainty: Certainty,
         settings: PlanningSection,
         heavy: asyncio.Lock,
+        *,
+        drained: Callable[[], Collection[str]] = frozenset,
     ) -> None:
         self._registry = registry
         self._speeds = speeds
         self._certainty = certainty
         self._settings = settings
         self._heavy = heavy
+        self._drained = drained
         self._solves = SharedSolves()
         self.solved = Counter[str]()
 
@@ -84,7 +88,9 @@ class PlanMaker:
         if goals.min_rate_hz is not None:
             loads = promised(active_plans(others), model=record.name, source=source)
         used_bytes = _held(record, others).taken_bytes
-        return snapshot_of(self._registry, self._speeds, record, goals, used_bytes=used_bytes, loads=loads)
+        return snapshot_of(
+            self._registry, self._speeds, record, self._left_open(goals, source), used_bytes=used_bytes, loads=loads
+        )
 
     def problem(self, record: ModelRecord, source: str, goals: Goals, others: Mapping[str, DeploymentState]) -> Problem:
         """State the problem of one model now.
@@ -127,7 +133,7 @@ class PlanMaker:
             source=source,
             candidates=candidates,
             links=self._registry.links(),
-            goals=goals,
+            goals=self._left_open(goals, source),
             latency_model=self._settings.latency_model,
             codecs=record.manifest.codecs,
             link_loads=loads.links,
@@ -204,6 +210,10 @@ class PlanMaker:
         """
         known = {node.name for node in problem.nodes}
         for node in sorted(set(placed_units(plan, record.graph, problem.source).values()) - known):
+            if node in self._drained():
+                raise InvalidInput(
+                    f"the plan uses {node}, which is drained: splitctl undrain {node} lets plans use it again"
+                )
             refuse_holder(self._registry, record, goals, node)
         return fixed_assignment(plan, problem, record.graph)
 
@@ -303,6 +313,13 @@ class PlanMaker:
         )
         pairs = zip(_shown(serving), _shown(refreshed), strict=True)
         return refreshed if any(differs(old, new, PREDICTION_CHANGE) for old, new in pairs) else serving
+
+    def _left_open(self, goals: Goals, source: str) -> Goals:
+        """Goals that forbid drained nodes, too; a source cannot be replaced."""
+        drained = {*self._drained()} - {source}
+        return (
+            msgspec.structs.replace(goals, forbidden=tuple(sorted({*goals.forbidden, *drained}))) if drained else goals
+        )
 
     def _now(self, record: ModelRecord, problem: Problem) -> PresentTimes:
         found = {node.name: self._speeds.profile(node.name, record.name, record.sha256) for node in problem.nodes}

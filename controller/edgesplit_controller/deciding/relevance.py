@@ -9,6 +9,7 @@ planning again (`replanner.py`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from edgesplit.control.event_messages import EventData, EventLevel
 from edgesplit.planning.goals import Goals
@@ -113,8 +114,15 @@ class Relevance:
             compute=compute,
             unrest=snapshot.unrest,
         )
+        found = tuple(map(self._named, found))
         may_try = self._declined.may_try(model)
         return tuple(reason for reason in found if may_try or not reason.quiet or self._comes_back(model, reason))
+
+    def _named(self, reason: Reason) -> Reason:
+        """That a node left plans because somebody drained it."""
+        if reason.kind == "node-left" and reason.node in self._rollouts.state.drained:
+            return replace(reason, text=f"node {reason.node} is drained")
+        return reason
 
     def _comes_back(self, model: str, reason: Reason) -> bool:
         """Whether a link came up that does not do so all the time: a node's links come up one by one, and it takes several to use it."""

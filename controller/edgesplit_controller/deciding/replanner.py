@@ -1,7 +1,7 @@
 """Replanning: every deployed model is planned again by itself whenever the fleet has changed enough.
 
 Owns: watching the fleet for each model, and trying again what was given up. Its rule: what only scatters states no problem,
-and a defect in planning one model ends nothing else. Not here: whether a change counts (`relevance.py`), changing a
+a model that is paused is not planned, and a defect in planning one model ends nothing else. Not here: whether a change counts (`relevance.py`), changing a
 plan (`plan_change.py`).
 """
 
@@ -145,14 +145,18 @@ class Replanner:
         goals = self._rollouts.state.goals_of(model)
         active = deployment.active
         kept = active.fixed and record.fits(active.version)  # somebody's own plan stays until another is asked for
-        due = () if kept else self._batteries.reasons(active, goals)
+        paused = self._rollouts.state.paused_unix_s(model) is not None
+        due = () if kept or paused else self._batteries.reasons(active, goals)
         snapshot = self._maker.snapshot(record, source, goals, self._rollouts.state.deployments)
         if not due and not self._relevance.worth_stating(model, watch, active, goals, snapshot):
             return
         watch.snapshot = snapshot
         problem = self._changes.problem(model, watch, source, goals)
-        if kept:
-            await self._keep(model, watch, active, problem, snapshot)
+        if kept or paused:
+            keeping = (
+                self._keep(model, watch, active, problem, snapshot) if kept else self._refresh(model, watch, problem)
+            )
+            await keeping
             return
         waits = watch.retry is not None and self._clock() < watch.retry.next_at_s
         found = (*self._relevance.reasons(model, watch, active, problem, snapshot), *due)

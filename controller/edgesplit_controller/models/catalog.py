@@ -10,7 +10,8 @@ of further planning shapes follow it. Not here: the intake's steps (`intake/`, i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -80,10 +81,12 @@ class Catalog:
         offers: Where offers go.
         metrics: What noise may be read as besides rho, module:function each.
         removed: Models whose removal was decided before.
+        restored: Models of a backup whose restoring was decided before.
         run: Does the work of an intake.
 
     Attributes:
         deployed: The records by the names of deployments.
+        folders: Where records lie.
     """
 
     def __init__(
@@ -94,14 +97,15 @@ class Catalog:
         metrics: tuple[str, ...] = (),
         *,
         removed: Collection[str] = (),
+        restored: Collection[str] = (),
         run: IntakeRun = run_in_process,
     ) -> None:
         self._store = store
-        self._folders = ModelFolders(store.path, store.health, store.log)
+        self.folders = ModelFolders(store.path, store.health, store.log)
         self._reports = reports
         self._offers = offers
         self._metrics = metrics
-        self._records = self._folders.load(removed)
+        self._records = self.folders.load(removed, restored)
         self.deployed: Mapping[str, ModelRecord] = DeployedRecords(self._records)
         self._intake = asyncio.Lock()
         self._making = RecordMaking(store, run)
@@ -156,6 +160,29 @@ class Catalog:
                 task = asyncio.create_task(self._follow(record), name=f"follow-{record.name}")
                 self._following.add(task)
                 task.add_done_callback(self._following.discard)
+
+    @property
+    def digests(self) -> set[str]:
+        """Blobs that the models name."""
+        return {digest for record in self._records.values() for digest in needed_blobs(record)}
+
+    @asynccontextmanager
+    async def unchanged(self) -> AsyncGenerator[None]:
+        """While this is held, no record is made, nor another put in the place of one."""
+        async with self._intake:
+            yield
+
+    def take_restored(self, names: Collection[str]) -> None:
+        """Have records of a backup hold, which is written already; the caller holds `unchanged`.
+
+        Raises:
+            StoreUnwritable: The next start has them.
+        """
+        for name in names:
+            self._completion.cancel(name)
+            self._put(self.folders.install_staged(name))
+        for name in names:
+            self._complete(self._records[name])
 
     async def close(self) -> None:
         """End what is being completed; `begin` begins it again."""
@@ -215,14 +242,14 @@ class Catalog:
             first = self.get(model)
             name = first_free(self._records, model)
             try:
-                record = await self._making.shape(self._folders.folder(model), name, shapes, automatic=True)
+                record = await self._making.shape(self.folders.folder(model), name, shapes, automatic=True)
             except EdgesplitError:
                 if self._records.get(model) is first:
                     raise
                 return None
             if self._records.get(model) is not first:
                 return None
-            self._folders.save(record)
+            self.folders.save(record)
             self._put(record)
         return record
 
@@ -244,7 +271,7 @@ class Catalog:
 
         def write() -> None:
             for one in records:
-                self._folders.save(one, submission.calibration if is_first(one.name) else None)
+                self.folders.save(one, submission.calibration if is_first(one.name) else None)
             trim_heap()
 
         await asyncio.to_thread(write)
@@ -256,7 +283,7 @@ class Catalog:
             return
         result = self._store.path / f"{RESULT}{record.name}.json"
         request = CompletionRequest(
-            folder=str(self._folders.folder(record.name)),
+            folder=str(self.folders.folder(record.name)),
             blobs=str(self._store.blobs.folder),
             metrics=self._metrics,
             result=str(result),
@@ -282,7 +309,7 @@ class Catalog:
         async with self._intake:
             if self._records.get(record.name) is not record:
                 return
-            self._folders.save(done)  # here and now: the model may be removed while a thread of its own would write
+            self.folders.save(done)  # here and now: the model may be removed while a thread of its own would write
             self._records[record.name] = done
         self._offers.publish_offer(manifest.offer)
         if self._listener is not None:
@@ -298,7 +325,7 @@ class Catalog:
                     continue
                 try:
                     made = await self._making.shape(
-                        *(self._folders.folder(first.name), name, planned_for(stale)),
+                        *(self.folders.folder(first.name), name, planned_for(stale)),
                         automatic=stale.manifest.automatic,
                     )
                 except EdgesplitError as error:
@@ -306,7 +333,7 @@ class Catalog:
                     continue
                 if self._records.get(first.name) is not first or self._records.get(name) is not stale:
                     continue  # removed or replaced meanwhile
-                self._folders.save(made)
+                self.folders.save(made)
                 self._records[name] = made
             self._offers.publish_offer(made.manifest.offer)
             if self._listener is not None and made.is_complete:
@@ -316,14 +343,14 @@ class Catalog:
         """Forget a model whose removal is on disk already; False if its folder still has to go."""
         self._completion.cancel(name)
         del self._records[name]
-        gone = self._folders.remove(name)
+        gone = self.folders.remove(name)
         self._reports.forget_model(name)
         self._offers.clear_offer(name)
         return gone
 
     def tidy(self, removed: Collection[str]) -> tuple[str, ...]:
         """Delete what is left on disk of models that were removed; returns those of which something stays."""
-        return tuple(name for name in removed if not self._folders.remove(name))
+        return tuple(name for name in removed if not self.folders.remove(name))
 
     def delete(self, name: str) -> None:
         """Delete what is left on disk of a model that was removed.
@@ -332,15 +359,14 @@ class Catalog:
             StoreUnwritable: It is still there.
         """
         with self._store.health.writing():
-            if not self._folders.remove(name):
+            if not self.folders.remove(name):
                 raise OSError(f"what is left of {name} cannot be deleted")
 
     def collect(self, needed: Callable[[], Collection[str]]) -> None:
         """Free blobs that neither a model nor `needed` names; not while an intake or a completion writes some."""
         if self._intake.locked() or self._completion.under_way:
             return
-        kept = {digest for record in self._records.values() for digest in needed_blobs(record)}
-        self._store.collect(kept | set(needed()))
+        self._store.collect(self.digests | set(needed()))
 
     def _check_free(self, name: str, replace: bool) -> None:
         if name in self._records and not replace:

@@ -1,21 +1,25 @@
 """Model folders on disk, each replaced whole.
 
-Owns: `models/`, and `incoming/` and `replaced/` beside it, where versions of a model stand for a moment. Its rule: a kill
+Owns: `models/`, and `incoming/`, `replaced/` and `restored/` beside it, where versions of a model stand for a moment. Its rule: a kill
 at any moment leaves one whole version of every model. Not here: what is in a folder (`model_record.py`).
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Collection
 from pathlib import Path
+from typing import IO
 
-from edgesplit.errors import InvalidConfiguration
+from edgesplit.errors import InvalidConfiguration, InvalidInput
 from edgesplit_controller.models.model_record import ModelRecord, read_record, write_record
 from edgesplit_controller.storage.set_aside import DamageLog, is_passing_shortage
 from edgesplit_controller.storage.write_health import StoreHealth
 
 __all__ = ["ModelFolders"]
+
+_CHUNK_BYTES = 1 << 20
 
 
 class ModelFolders:
@@ -35,16 +39,17 @@ class ModelFolders:
         self._health = health
         self._log = log
         try:
-            for name in ("models", "incoming", "replaced"):
+            for name in ("models", "incoming", "replaced", "restored"):
                 (path / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InvalidConfiguration(f"[store] path {path} cannot be used: {error.strerror or error}") from error
 
-    def load(self, removed: Collection[str] = ()) -> dict[str, ModelRecord]:
+    def load(self, removed: Collection[str] = (), restored: Collection[str] = ()) -> dict[str, ModelRecord]:
         """Read all models; what a crash left half-written is finished or removed, and what is damaged is set aside.
 
         Args:
             removed: Those whose removal was decided; their folders go.
+            restored: Those of a backup whose restoring was decided; theirs take their places.
 
         Raises:
             InvalidConfiguration: A damaged model cannot be moved away.
@@ -62,6 +67,10 @@ class ModelFolders:
             if folder.name not in removed and self._read(folder) is not None:
                 self._install(folder)
             shutil.rmtree(folder, ignore_errors=True)
+        for name in restored:
+            if read_record(self._path / "restored" / name) is not None:
+                self._install(self._path / "restored" / name)
+        self.discard_staged()
         for folder in sorted((self._path / "models").iterdir()):
             record = self._read(folder) if folder.name not in removed else None
             if record is not None and record.name == folder.name:
@@ -103,6 +112,50 @@ class ModelFolders:
             except OSError:
                 shutil.rmtree(fresh, ignore_errors=True)
                 raise
+
+    def stage(self, name: str, file: str, stream: IO[bytes]) -> None:
+        """Write a file of a record that is to be restored; nothing holds until it is installed.
+
+        Raises:
+            StoreUnwritable: There is no room for it.
+        """
+        folder = self._path / "restored" / name
+        with self._health.writing(mixed=True):
+            folder.mkdir(exist_ok=True)
+            with (folder / file).open("wb") as written:
+                shutil.copyfileobj(stream, written, _CHUNK_BYTES)
+                written.flush()
+                os.fsync(written.fileno())
+
+    def staged(self, name: str) -> ModelRecord:
+        """A record that is to be restored.
+
+        Raises:
+            InvalidInput: It is not whole, or of a release that wrote others.
+        """
+        try:
+            record = read_record(self._path / "restored" / name)
+        except InvalidConfiguration as error:
+            raise InvalidInput(f"the model {name} of the backup cannot be read: {error.__cause__ or error}") from error
+        if record is None or record.name != name:
+            raise InvalidInput(f"the backup holds no whole record of the model {name}")
+        return record
+
+    def install_staged(self, name: str) -> ModelRecord:
+        """Put a restored record in its place; that it is to be there is written already.
+
+        Raises:
+            StoreUnwritable: The next start does it.
+        """
+        record = self.staged(name)
+        with self._health.writing():
+            self._install(self._path / "restored" / name)
+        return record
+
+    def discard_staged(self) -> None:
+        """Delete what was not installed."""
+        for folder in (self._path / "restored").iterdir():
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _install(self, fresh: Path) -> None:
         """Put a complete version in place of the one before, by two renames of which the second decides."""

@@ -167,6 +167,8 @@ class Rollouts:
 
     def forget_node(self, node: str) -> None:
         """A node is gone for good."""
+        if node in self.state.drained:
+            self.note(drained={name: since for name, since in self.state.drained.items() if name != node})
         for model, held in self._models.items():
             if held.observed.pop(node, None) is not None:
                 self.step(model)
@@ -226,20 +228,38 @@ class Rollouts:
             state.epoch == epoch and state.state == "prepared" for state in observed.epochs
         )
 
-    async def drained(self, model: str, node: str, limit_s: float) -> None:
-        """Wait until a node holds no epoch of a model, is offline, or time is up."""
+    async def drained(self, model: str, node: str, limit_s: float) -> bool:
+        """Wait until a node holds no epoch of a model, or is offline; False where time is up before."""
+
+        def has_let_go() -> bool:
+            observed = self._held(model).observed.get(node)
+            return observed is None or not observed.epochs or not self._registry.node(node).online
+
+        return await self._until(model, has_let_go, limit_s)
+
+    async def served(self, model: str, limit_s: float) -> bool:
+        """Wait until a model's source says that it serves the plan that it should; False where time is up, or it is offline, before."""
+        deployment = self.state.deployments[model]
+
+        def serves() -> bool:
+            active = self.state.deployments.get(model, deployment).rollout.active
+            return active is not None and self.serving(model) == active.number
+
+        there = self._registry.node(deployment.source).online
+        return there and await self._until(model, serves, limit_s)
+
+    async def _until(self, model: str, is_so: Callable[[], bool], limit_s: float) -> bool:
+        """Wait for what nodes report of a model; False where time is up before."""
         held = self._held(model)
         deadline_s = self._clock() + limit_s
-        while (remaining_s := deadline_s - self._clock()) > 0:
-            observed = held.observed.get(node)
-            if observed is None or not observed.epochs or not self._registry.node(node).online:
-                return
+        while not is_so():
+            if (remaining_s := deadline_s - self._clock()) <= 0:
+                return False
             held.moved.clear()
-            try:
+            with contextlib.suppress(TimeoutError):  # then it is looked again: a node may have gone offline meanwhile
                 async with asyncio.timeout(min(remaining_s, 1.0)):
                     await held.moved.wait()
-            except TimeoutError:
-                continue  # look again: the node may have gone offline meanwhile
+        return True
 
     def roll_out(
         self, model: str, deployment: DeploymentState, made: PlanRecord, deadline_s: float

@@ -21,6 +21,7 @@ from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit_controller.storage.rollout_state import Epoch, Rollout
 
 __all__ = [
+    "ALL_MODELS",
     "STATE_FORMAT",
     "DeploymentState",
     "FallbackRecord",
@@ -31,6 +32,9 @@ __all__ = [
     "active_plans",
 ]
 
+
+ALL_MODELS = "*"
+"""Stands for all models where one may be named; no model is called so."""
 STATE_FORMAT = 1
 """Of the controller's folder; 0.1 wrote 1 too."""
 
@@ -196,6 +200,9 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         epochs: Model to the last epoch number given out; outlives the model, so that numbers never come again.
         removed: Models whose removal was decided, while their folders may still be there.
         sources: Model to the pattern of its sources, where one was named.
+        drained: Nodes that plans leave out until they are undrained, and since when. [s since the epoch]
+        paused: Models that are not planned again by themselves, and since when; `*` stands for all of them. [s since the epoch]
+        restored: Models of a backup whose restoring was decided, while their folders may not be in place yet.
     """
 
     format: int = STATE_FORMAT
@@ -206,12 +213,19 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     tightenings: dict[str, Tightening] = {}
     removed: tuple[str, ...] = ()
     sources: dict[str, str] = {}
+    drained: dict[str, float] = {}
+    paused: dict[str, float] = {}
+    restored: tuple[str, ...] = ()
 
     def goals_of(self, model: str | None) -> Goals:
         """The goals of a model, or of None the default of new ones; a planning shape or source without its own has its model's."""
         if model is None:
             return self.default_goals
         return self.goals.get(model) or self.goals.get(base_name(model), self.default_goals)
+
+    def paused_unix_s(self, name: str) -> float | None:
+        """Since when a deployment is not planned again by itself; None where it is. [s since the epoch]"""
+        return self.paused.get(ALL_MODELS, self.paused.get(base_name(name)))
 
 
 def active_plans(deployments: Mapping[str, DeploymentState]) -> Iterator[tuple[str, PlanRecord]]:

@@ -20,6 +20,8 @@ HISTORIES: dict[str, frozenset[str]] = {
             "node-left",
             "node-refused",
             "node-removed",
+            "node-drained",
+            "node-undrained",
             "node-silent",
             "name-taken",
             "controller-stands-by",
@@ -40,6 +42,8 @@ HISTORIES: dict[str, frozenset[str]] = {
             "model-completed",
             "completion-failing",
             "model-removed",
+            "backup-made",
+            "backup-restored",
             "shape-planned",
             "shape-dropped",
             "goals-changed",
@@ -48,6 +52,8 @@ HISTORIES: dict[str, frozenset[str]] = {
     "plans": frozenset(
         {
             "planned",
+            "planning-paused",
+            "planning-resumed",
             "replan-declined",
             "plan-infeasible",
             "epoch-prepared",

@@ -94,6 +94,7 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
             None: those it had last say nothing of now. [s]
         steadiness: How steady its machine is; None until it said so.
         insecure: It listens to strangers, for its configuration says `insecure_network = true`.
+        drained_unix_s: Since when plans leave it out, for `splitctl drain`; None where they do not. [s since the epoch]
     """
 
     name: str
@@ -118,6 +119,7 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
     last_seen_s: float | None = None
     steadiness: Steadiness | None = None
     insecure: bool = False
+    drained_unix_s: float | None = None
 
 
 class RemoveNode(TaggedOperation, frozen=True, kw_only=True, tag="remove-node"):

@@ -67,6 +67,7 @@ class WeightsRow(msgspec.Struct, frozen=True, kw_only=True):
         changed: Whether the assignment differs from before.
         warnings: As in `DeployDocument`.
         then: Of a dry run, the plan that would serve; else None, and for a model that is not deployed.
+        now: Of a dry run, the plan that serves, as it is predicted now; else None, and for a model that is not deployed.
     """
 
     model: str
@@ -74,6 +75,7 @@ class WeightsRow(msgspec.Struct, frozen=True, kw_only=True):
     changed: bool
     warnings: tuple[str, ...] = ()
     then: PlanSummary | None = None
+    now: PlanSummary | None = None
 
 
 class PinOperators(TaggedOperation, frozen=True, kw_only=True, tag="pin-operators"):

@@ -313,6 +313,7 @@ class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
         stage: `float`: it can be deployed in float, the rest follows in the background; `complete`: noise and codecs are known.
         completion: How far that is; None where nothing is under way.
         shapes: Sizes that plans are made for, the first one first.
+        paused_unix_s: Since when it is not planned again by itself, for `splitctl pause`; None where it is. [s since the epoch]
     """
 
     name: str
@@ -339,6 +340,7 @@ class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
     stage: Literal["float", "complete"] = "complete"
     completion: CompletionRow | None = None
     shapes: tuple[PlanningShapeRow, ...] = ()
+    paused_unix_s: float | None = None
 
 
 class RemoveModel(TaggedOperation, frozen=True, kw_only=True, tag="remove-model"):

@@ -19,6 +19,7 @@ from edgesplit.operations.model_operations import ModelOperation
 from edgesplit.operations.plan_operations import PlanOperation
 from edgesplit.operations.study_operations import StudyOperation
 from edgesplit.operations.trust_operations import TrustOperation
+from edgesplit.operations.upkeep_operations import UpkeepOperation
 
 __all__ = [
     "OPERATION_REQUEST",
@@ -38,6 +39,7 @@ Operation = (
     | EventOperation
     | TrustOperation
     | InspectionOperation
+    | UpkeepOperation
 )
 
 

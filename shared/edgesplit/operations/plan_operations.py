@@ -315,6 +315,7 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
         waiting: The rest of what is known of it; None with an older controller.
         fairness: Jain's index of the sources' slow-downs, measured over predicted latency: 1 where all are slowed alike, 1/n where one of n
             alone is; None before two sources have served a request. [1]
+        paused_unix_s: Since when it is not planned again by itself, for `splitctl pause`; None where it is. [s since the epoch]
     """
 
     model: str
@@ -355,6 +356,7 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
     loaded_latency_s: float | None = None
     waiting: WaitingDocument | None = None
     fairness: float | None = None
+    paused_unix_s: float | None = None
 
 
 class ExportProblem(TaggedOperation, frozen=True, kw_only=True, tag="export-problem"):

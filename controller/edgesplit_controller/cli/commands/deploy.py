@@ -14,6 +14,7 @@ from edgesplit.operations.plan_operations import DeployDocument, DeployModel, Un
 from edgesplit_controller.cli.ask import SILENCE_S, ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, positive_seconds, print_json, warn
 from edgesplit_controller.cli.plan_file import read_plan
+from edgesplit_controller.cli.shell.completion import model_names, node_names
 from edgesplit_controller.cli.views.plan_view import show_sources
 
 __all__ = ["deploy", "undeploy"]
@@ -27,10 +28,11 @@ __all__ = ["deploy", "undeploy"]
         "took, sources has a row for each source.",
     )
 )
-@click.argument("name")
+@click.argument("name", shell_complete=model_names)
 @click.option(
     "--source",
     metavar="NODE",
+    shell_complete=node_names,
     required=True,
     help="Where inputs arise and outputs are needed; a pattern ('cam*') makes every node that matches a source.",
 )
@@ -77,7 +79,7 @@ def deploy(settings: Settings, name: str, source: str, wait_s: float, *, file: P
         "{model, epoch, seconds, reason, warnings, sources}; epoch is that of the plan that ended.",
     )
 )
-@click.argument("name")
+@click.argument("name", shell_complete=model_names)
 @common_options
 def undeploy(settings: Settings, name: str) -> None:
     """End serving the model NAME; it stays added."""

@@ -22,6 +22,7 @@ from edgesplit.operations.event_operations import ListEvents
 from edgesplit_controller.cli.ask import Conversation, ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, note, print_json
 from edgesplit_controller.cli.quantities import age_s
+from edgesplit_controller.cli.shell.completion import model_names, node_names
 from edgesplit_controller.cli.views.wrapping import hanging, terminal_width
 
 __all__ = ["events", "stop_on_signals"]
@@ -62,8 +63,22 @@ def _age(_context: click.Context, _parameter: click.Parameter, text: str | None)
     multiple=True,
     help=f"Of this kind, such as planned, or of a history: {', '.join(HISTORIES)}. May be repeated.",
 )
-@click.option("--model", "models", metavar="NAME", multiple=True, help="About this model. May be repeated.")
-@click.option("--node", "nodes", metavar="NAME", multiple=True, help="About or from this node. May be repeated.")
+@click.option(
+    "--model",
+    "models",
+    metavar="NAME",
+    multiple=True,
+    shell_complete=model_names,
+    help="About this model. May be repeated.",
+)
+@click.option(
+    "--node",
+    "nodes",
+    metavar="NAME",
+    multiple=True,
+    shell_complete=node_names,
+    help="About or from this node. May be repeated.",
+)
 @click.option("--level", type=click.Choice(LEVELS), default="info", show_default=True, help="At least so grave.")
 @common_options
 def events(  # noqa: PLR0917 - one parameter an option

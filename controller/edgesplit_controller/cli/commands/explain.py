@@ -11,6 +11,7 @@ import click
 from edgesplit.operations.study_operations import ExplainDocument, ExplainPlan
 from edgesplit_controller.cli.ask import SILENCE_S, ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, positive_seconds, print_json
+from edgesplit_controller.cli.shell.completion import model_names
 
 __all__ = ["explain"]
 
@@ -26,7 +27,7 @@ __all__ = ["explain"]
         "plan without it, complete says whether time sufficed for everything there was to try.",
     )
 )
-@click.argument("name")
+@click.argument("name", shell_complete=model_names)
 @click.option(
     "--time-limit",
     "time_limit_s",

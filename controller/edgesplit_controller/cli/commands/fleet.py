@@ -17,24 +17,32 @@ from edgesplit.operations.fleet_operations import (
     RemoveNode,
 )
 from edgesplit_controller.cli.ask import ask
-from edgesplit_controller.cli.common import Settings, common_options, help_epilog, inherit_settings, print_json
+from edgesplit_controller.cli.common import (
+    Settings,
+    command_group,
+    common_options,
+    help_epilog,
+    print_json,
+    table_options,
+)
+from edgesplit_controller.cli.shell.completion import node_names
 
 __all__ = ["links", "node", "nodes"]
 
 
 @click.command(
     epilog=help_epilog(
-        "splitctl nodes\nsplitctl nodes --json",
+        "splitctl nodes\nsplitctl nodes --output wide",
         "a list of {name, online, advertise, cpu_percent, memory_available_bytes, compute_w, transmit_w, "
         "power_origin, version, runtime, emulated, refused, speeds: {MODEL: {whole_s, profiled_s, factor, int8_factor, "
         "origin, age_s}}, providers, power_sensor, power_problem, failing: [{what, reason, attempts, failing_s, "
-        "next_try_s}], clock_offset_s, warnings, last_seen_s, insecure, steadiness: {seconds_spread, minutes_spread, rested_spread, "
+        "next_try_s}], clock_offset_s, warnings, last_seen_s, insecure, drained_unix_s, steadiness: {seconds_spread, minutes_spread, rested_spread, "
         "rested_ratio, regime, stolen, throttled, waited, frequency_hz, samples, cost_share}}; a figure is null until the node reported it and while it is "
         "offline; power_origin is measured, modelled or configured; speeds are execution profiles and what live timings correct them by.",
     )
 )
-@common_options
-def nodes(settings: Settings) -> None:
+@table_options
+def nodes(settings: Settings, wide: bool) -> None:
     """List the machines and what they report."""
     rows = ask(settings, ListNodes(), list[NodeRow])
     if settings.json:
@@ -42,7 +50,7 @@ def nodes(settings: Settings) -> None:
         return
     from edgesplit_controller.cli.views.tables import show_nodes  # noqa: PLC0415 - programs do without rich
 
-    show_nodes(rows)
+    show_nodes(rows, wide=wide)
 
 
 @click.command(
@@ -52,8 +60,8 @@ def nodes(settings: Settings) -> None:
         "latency is one way, age is that of the last sample, error is the relative standard error of the bandwidth.",
     )
 )
-@common_options
-def links(settings: Settings) -> None:
+@table_options
+def links(settings: Settings, wide: bool) -> None:
     """List the measured network paths between them."""
     rows = ask(settings, ListLinks(), list[LinkRow])
     if settings.json:
@@ -61,19 +69,12 @@ def links(settings: Settings) -> None:
         return
     from edgesplit_controller.cli.views.tables import show_links  # noqa: PLC0415 - programs do without rich
 
-    show_links(rows)
+    show_links(rows, wide=wide)
 
 
-@click.group(
-    no_args_is_help=False,
-    epilog=help_epilog("splitctl node remove edge-7", "see the help of each command."),
-)
-@click.option("--broker", metavar="URL", help="MQTT broker; also before the command.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document for programs.")
-@click.pass_context
-def node(context: click.Context, broker: str | None, as_json: bool) -> None:
+@command_group(epilog=help_epilog("splitctl node remove edge-7", "see the help of each command."))
+def node() -> None:
     """Forget a machine that is gone for good."""
-    context.obj = inherit_settings(context, broker, as_json)
 
 
 @node.command(
@@ -83,7 +84,7 @@ def node(context: click.Context, broker: str | None, as_json: bool) -> None:
         "named_by lists models whose pins or forbidden nodes still name it.",
     )
 )
-@click.argument("name")
+@click.argument("name", shell_complete=node_names)
 @common_options
 def remove(settings: Settings, name: str) -> None:
     """Forget the node NAME and all that the broker keeps of it.

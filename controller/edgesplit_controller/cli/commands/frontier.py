@@ -17,6 +17,7 @@ from edgesplit.operations.study_operations import FrontierAxes, FrontierDocument
 from edgesplit_controller.cli.ask import SILENCE_S, ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, note, positive_seconds, print_json
 from edgesplit_controller.cli.files import write_whole
+from edgesplit_controller.cli.shell.completion import model_names
 
 __all__ = ["frontier"]
 
@@ -30,7 +31,7 @@ __all__ = ["frontier"]
         "latency (of energy,rate by rising energy), active is the active plan, which need not be one of them.",
     )
 )
-@click.argument("name")
+@click.argument("name", shell_complete=model_names)
 @click.option(
     "--axes",
     type=click.Choice(["latency,energy", "latency,rate", "energy,rate"]),

@@ -21,6 +21,7 @@ from edgesplit_controller.cli.common import Settings, common_options, help_epilo
 from edgesplit_controller.cli.files import read_arrays, write_arrays
 from edgesplit_controller.cli.load_run import TrafficDocument, TrafficOutcome, run_requests
 from edgesplit_controller.cli.progress import progress_display
+from edgesplit_controller.cli.shell.completion import model_names, node_names
 
 __all__ = ["agent_client", "infer"]
 
@@ -33,7 +34,7 @@ __all__ = ["agent_client", "infer"]
         "epochs lists the plans that answered, each once, in order.",
     )
 )
-@click.argument("name")
+@click.argument("name", shell_complete=model_names)
 @click.option(
     "--input",
     "input_file",
@@ -55,7 +56,12 @@ __all__ = ["agent_client", "infer"]
 @click.option(
     "--concurrency", metavar="C", type=click.IntRange(1, 1024), default=1, show_default=True, help="How many at a time."
 )
-@click.option("--via", metavar="NODE", help="Whose agent to ask; default: the source. Another one forwards to it.")
+@click.option(
+    "--via",
+    metavar="NODE",
+    shell_complete=node_names,
+    help="Whose agent to ask; default: the source. Another one forwards to it.",
+)
 @click.option(
     "--deadline",
     "deadline_s",

@@ -29,34 +29,31 @@ from edgesplit.operations.model_operations import (
 from edgesplit_controller.cli.ask import Conversation, ask
 from edgesplit_controller.cli.common import (
     Settings,
+    command_group,
     common_options,
     help_epilog,
-    inherit_settings,
     note,
     print_json,
+    table_options,
     warn,
 )
 from edgesplit_controller.cli.progress import progress_display
 from edgesplit_controller.cli.quantities import InputShape, input_shape
+from edgesplit_controller.cli.shell.completion import model_names, node_names
 
 __all__ = ["model"]
 
 _FILE = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 
 
-@click.group(
-    no_args_is_help=False,
+@command_group(
     epilog=help_epilog(
         "splitctl model add yolo yolo.onnx --calibration images.npz\nsplitctl model list\nsplitctl model remove yolo",
         "see the help of each command.",
-    ),
+    )
 )
-@click.option("--broker", metavar="URL", help="MQTT broker; also before the command.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document for programs.")
-@click.pass_context
-def model(context: click.Context, broker: str | None, as_json: bool) -> None:
+def model() -> None:
     """Add, list, show and remove models."""
-    context.obj = inherit_settings(context, broker, as_json)
 
 
 @model.command(
@@ -238,11 +235,11 @@ async def _upload_and_add(
         "splitctl model list",
         "a list of {name, sha256, operators, units, tensors, quantizable, noise_model, inputs, outputs, weight_bytes, "
         "deployed, source, epoch, profiled, profiled_offline, goals, warnings, noise_tightening, codecs, profiling, asked, "
-        "shapes, stage, completion}.",
+        "shapes, stage, completion, paused_unix_s}.",
     ),
 )
-@common_options
-def list_models(settings: Settings) -> None:
+@table_options
+def list_models(settings: Settings, wide: bool) -> None:
     """List the models that were added."""
     documents = ask(settings, ListModels(), list[ModelDocument])
     if settings.json:
@@ -250,7 +247,7 @@ def list_models(settings: Settings) -> None:
         return
     from edgesplit_controller.cli.views.tables import show_models  # noqa: PLC0415 - programs do without rich
 
-    show_models(documents)
+    show_models(documents, wide=wide)
 
 
 @model.command(
@@ -260,10 +257,10 @@ def list_models(settings: Settings) -> None:
         "source, epoch, profiled, profiled_offline, goals, warnings, noise_tightening, codecs, asked: [{inputs, requests}], shapes: [{name, inputs, automatic, "
         "profiled, epoch, predicted_latency_s}], profiling: [{node, state, fraction, reason, "
         "attempts, failing_s, next_try_s}], stage, completion: {what, fraction, left_s, since_s, reason, attempts, next_try_s} "
-        "or null}.",
+        "or null, paused_unix_s}.",
     )
 )
-@click.argument("name")
+@click.argument("name", shell_complete=model_names)
 @common_options
 def show(settings: Settings, name: str) -> None:
     """Show the model NAME."""
@@ -283,8 +280,10 @@ def show(settings: Settings, name: str) -> None:
         "again by itself), failed (for good), offline or silent.",
     )
 )
-@click.argument("name")
-@click.option("--node", metavar="NODE", help="Only this node; without it all that are online.")
+@click.argument("name", shell_complete=model_names)
+@click.option(
+    "--node", metavar="NODE", shell_complete=node_names, help="Only this node; without it all that are online."
+)
 @common_options
 def profile(settings: Settings, name: str, *, node: str | None) -> None:
     """Have nodes profile the model NAME once more, and wait for them.
@@ -309,7 +308,7 @@ def profile(settings: Settings, name: str, *, node: str | None) -> None:
         "the document of `model show` as it was before; deployed says whether serving was ended.",
     )
 )
-@click.argument("name")
+@click.argument("name", shell_complete=model_names)
 @common_options
 def remove(settings: Settings, name: str) -> None:
     """Remove the model NAME; ends serving first and says so."""

@@ -22,6 +22,7 @@ from edgesplit.operations.goal_operations import (
 from edgesplit.planning.goals import PinRule
 from edgesplit_controller.cli.ask import ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, print_json, warn
+from edgesplit_controller.cli.shell.completion import model_names, node_names
 
 __all__ = ["allow", "forbid", "pin", "unpin"]
 
@@ -58,12 +59,13 @@ class _Pin(click.Command):
         _PINS_KEYS,
     ),
 )
-@click.argument("name")
+@click.argument("name", shell_complete=model_names)
 @click.argument("pattern", nargs=-1)
 @click.option(
     "--node",
     "nodes",
     metavar="NODE",
+    shell_complete=node_names,
     multiple=True,
     help="Where they may run; may be repeated, or name several apart by commas or spaces. Default: the source.",
 )
@@ -121,7 +123,7 @@ def pin(
         "splitctl unpin yolo '/model.22/*'\nsplitctl unpin yolo --input\nsplitctl unpin yolo --all", _PINS_KEYS
     )
 )
-@click.argument("name")
+@click.argument("name", shell_complete=model_names)
 @click.argument("pattern", nargs=-1)
 @click.option("--first", is_flag=True, help="The pin made with --first.")
 @click.option("--input", "of_input", is_flag=True, help="The pin made with --input.")
@@ -150,8 +152,13 @@ def unpin(
 @click.command(
     epilog=help_epilog("splitctl forbid edge\nsplitctl forbid edge --model yolo", _FORBIDDEN_KEYS),
 )
-@click.argument("node")
-@click.option("--model", metavar="NAME", help="Only for this model; default: all, and those added later.")
+@click.argument("node", shell_complete=node_names)
+@click.option(
+    "--model",
+    metavar="NAME",
+    shell_complete=model_names,
+    help="Only for this model; default: all, and those added later.",
+)
 @common_options
 def forbid(settings: Settings, node: str, model: str | None) -> None:
     """Use NODE no more and re-plan at once.
@@ -165,8 +172,13 @@ def forbid(settings: Settings, node: str, model: str | None) -> None:
 @click.command(
     epilog=help_epilog("splitctl allow edge\nsplitctl allow edge --model yolo", _FORBIDDEN_KEYS),
 )
-@click.argument("node")
-@click.option("--model", metavar="NAME", help="Only for this model; default: all, and those added later.")
+@click.argument("node", shell_complete=node_names)
+@click.option(
+    "--model",
+    metavar="NAME",
+    shell_complete=model_names,
+    help="Only for this model; default: all, and those added later.",
+)
 @common_options
 def allow(settings: Settings, node: str, model: str | None) -> None:
     """Let NODE, which was forbidden, be used again and re-plan at once."""

@@ -15,8 +15,9 @@ import msgspec
 
 from edgesplit.operations.plan_operations import ExportProblem, PlanDocument, ShowPlan
 from edgesplit_controller.cli.ask import Conversation
-from edgesplit_controller.cli.common import Settings, common_options, help_epilog, note, print_json
+from edgesplit_controller.cli.common import Settings, help_epilog, note, print_json, table_options
 from edgesplit_controller.cli.files import write_problem
+from edgesplit_controller.cli.shell.completion import model_names
 
 __all__ = ["plan"]
 
@@ -36,19 +37,19 @@ __all__ = ["plan"]
         "last_unix_s, last_reason}, latency_interval_s: [LOW, HIGH], energy_interval_j: [LOW, HIGH], fixed, sources: [{source, name, epoch, latency_s, energy_j, nodes, measured_latency_s}], rate_hz, bottleneck, "
         "concession: null or {tolerance, share, components, components_of_best, cut_bytes, cut_bytes_of_best, "
         "latency_of_best_s, energy_of_best_j, text}, waiting_s, loaded_latency_s, waiting: {origin, covered, share, mean_s, worst_s, "
-        "places: {NODE or FROM:TO: {load, mean_s}}}, fairness}; all but measured, measured_latency_s and fairness are predictions, nine of ten prove to lie within their interval, fallbacks are what serves when a node is lost, "
+        "places: {NODE or FROM:TO: {load, mean_s}}}, fairness, paused_unix_s}; all but measured, measured_latency_s and fairness are predictions, nine of ten prove to lie within their interval, fallbacks are what serves when a node is lost, "
         "battery is what a battery floor allows now.",
     )
 )
-@click.argument("name")
+@click.argument("name", shell_complete=model_names)
 @click.option(
     "--export",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Also write the plan's problem file (.json or .json.gz).",
 )
-@common_options
-def plan(settings: Settings, name: str, export: Path | None) -> None:
+@table_options
+def plan(settings: Settings, wide: bool, name: str, export: Path | None) -> None:
     """Show the active plan of the model NAME: which operators sit where, predicted and measured figures, and why.
 
     Then what it must keep to (pins, forbidden nodes), and what serves when one of its nodes is lost.
@@ -64,7 +65,7 @@ def plan(settings: Settings, name: str, export: Path | None) -> None:
         return
     from edgesplit_controller.cli.views.plan_view import show_plan  # noqa: PLC0415 - programs do without rich
 
-    show_plan(document)
+    show_plan(document, wide=wide)
 
 
 async def _ask(settings: Settings, name: str, with_problem: bool) -> tuple[PlanDocument, dict[str, Any]]:

@@ -14,6 +14,7 @@ from edgesplit.operations.goal_operations import LimitChange, SetWeights, Weight
 from edgesplit_controller.cli.ask import ask
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, print_json, warn
 from edgesplit_controller.cli.quantities import share
+from edgesplit_controller.cli.shell.completion import model_names
 
 __all__ = ["set_weights"]
 
@@ -89,9 +90,9 @@ def rate(text: str | LimitChange) -> LimitChange:
         "splitctl set-weights --device-energy none --model yolo\n"
         "splitctl set-weights --min-rate 15 --dry-run\n"
         "splitctl set-weights --min-battery 20% --battery-hours 8",
-        "a list of {model, epoch, changed, warnings, then}, one entry for each deployed model; changed says whether the "
+        "a list of {model, epoch, changed, warnings, then, now}, one entry for each deployed model; changed says whether the "
         "assignment differs from before. With --dry-run, epoch is the one that serves, changed what would be, and then the plan "
-        "that would serve, as in splitctl what-if; else then is null.",
+        "that would serve, as in splitctl what-if, beside the one that does (now); else both are null.",
     ),
 )
 @click.option("--latency", metavar="X", type=weight, help="Weight of latency; left out beside --energy: 0.")
@@ -122,7 +123,12 @@ def rate(text: str | LimitChange) -> LimitChange:
     type=rate,
     help="Requests per second to expect until served ones were measured; default 1. [1/s]",
 )
-@click.option("--model", metavar="NAME", help="Only this model; default: all, and those deployed later.")
+@click.option(
+    "--model",
+    metavar="NAME",
+    shell_complete=model_names,
+    help="Only this model; default: all, and those deployed later.",
+)
 @click.option("--dry-run", is_flag=True, help="Show the plans that would result; nothing is stored.")
 @common_options
 def set_weights(

@@ -13,6 +13,7 @@ from edgesplit_controller.cli.ask import ask
 from edgesplit_controller.cli.commands.set_weights import limit, rate, weight
 from edgesplit_controller.cli.common import Settings, common_options, help_epilog, print_json
 from edgesplit_controller.cli.quantities import Link, link
+from edgesplit_controller.cli.shell.completion import model_names, node_names
 
 __all__ = ["what_if"]
 
@@ -30,7 +31,7 @@ __all__ = ["what_if"]
         "active one, moved counts operators that would change their node.",
     ),
 )
-@click.argument("name")
+@click.argument("name", shell_complete=model_names)
 @click.option(
     "--link",
     "links",
@@ -39,7 +40,13 @@ __all__ = ["what_if"]
     multiple=True,
     help="A link with other figures (B/s, kB/s, MB/s, GB/s, Mbit/s; ms, s), one direction; may be repeated.",
 )
-@click.option("--without", metavar="NODE", multiple=True, help="A node that would be gone; may be repeated.")
+@click.option(
+    "--without",
+    metavar="NODE",
+    multiple=True,
+    shell_complete=node_names,
+    help="A node that would be gone; may be repeated.",
+)
 @click.option("--latency", metavar="X", type=weight, help="Weight of latency; left out beside --energy: 0.")
 @click.option("--energy", metavar="Y", type=weight, help="Weight of energy; left out beside --latency: 0.")
 @click.option("--max-noise", metavar="R|none", type=limit, help="Bound on the output's noise.")

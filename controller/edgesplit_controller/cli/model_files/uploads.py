@@ -1,6 +1,6 @@
-"""Upload of a model's files to the controller.
+"""Upload of a model's files to the controller, and what else is exchanged over its HTTP.
 
-Owns: the look at a model file before it leaves, hashes, and streaming uploads over HTTP. Its rule: bytes the
+Owns: the look at a model file before it leaves, hashes, and streaming uploads and downloads. Its rule: bytes the
 controller already holds are not sent, and no file is read into memory whole. Not here: judging models (the
 controller imports them).
 """
@@ -8,10 +8,11 @@ controller imports them).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import ssl
 import zipfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
@@ -125,7 +126,7 @@ def _nbytes(file: Path) -> int:
 
 
 class Uploader:
-    """Sends files to the controller's artifact server; an async context manager.
+    """Exchanges files with the controller's artifact server; an async context manager.
 
     Args:
         artifacts: Base URL of the artifact server.
@@ -171,7 +172,7 @@ class Uploader:
         """
         digest = await self._digest(file)
         url = f"{self._artifacts}/uploads/{digest}"
-        try:
+        with self._explained(f"the upload of {file.name}"):
             async with self._session.head(url, server_hostname=self._host) as held:
                 if held.status == HTTPStatus.OK:
                     self._on_progress(f"{file.name} is already at the controller", 1.0)
@@ -184,6 +185,32 @@ class Uploader:
                     raise ArtifactError(
                         f"the controller refused {file.name} ({answer.status}: {said or answer.reason})"
                     )
+        return digest
+
+    async def download(self, path: str, file: Path, nbytes: int) -> None:
+        """Fetch what lies at a path of the server into a file.
+
+        Raises:
+            ArtifactError: The controller refused it, or the transfer broke.
+            ControllerUnreachable: Its artifact server does not answer.
+        """
+        text = f"fetching {size(nbytes)}"
+        with self._explained("the download"), file.open("wb") as stream:
+            async with self._session.get(f"{self._artifacts}{path}", server_hostname=self._host) as answer:
+                if answer.status != HTTPStatus.OK:
+                    said = " ".join((await answer.text()).split())[:500]
+                    raise ArtifactError(f"the controller refused it ({answer.status}: {said or answer.reason})")
+                done = 0
+                async for chunk in answer.content.iter_chunked(CHUNK_BYTES):
+                    await asyncio.to_thread(stream.write, chunk)
+                    done += len(chunk)
+                    self._on_progress(text, done / max(nbytes, 1))
+
+    @contextlib.contextmanager
+    def _explained(self, what: str) -> Generator[None, None, None]:
+        """Exchange bytes with the server within this context."""
+        try:
+            yield
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
             raise ControllerUnreachable(
                 f"the controller's artifact server does not answer at {self._artifacts} ({error}): "
@@ -191,8 +218,7 @@ class Uploader:
             ) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             cause = str(error) or type(error).__name__
-            raise ArtifactError(f"the upload of {file.name} broke off ({cause}): run the command again") from error
-        return digest
+            raise ArtifactError(f"{what} broke off ({cause}): run the command again") from error
 
     async def _digest(self, file: Path) -> str:
         digest = hashlib.sha256()

@@ -15,14 +15,15 @@ import pwd
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import click
 import msgspec
 
 from edgesplit.errors import InvalidConfiguration, InvalidInput
 from edgesplit.names import checked_name
 from edgesplit.trust.files import TrustFiles, write_private
-from edgesplit_controller.cli.common import Settings
+from edgesplit_controller.cli.common import DEFAULT_BROKER, Settings
 
-__all__ = ["Context", "Contexts", "UserFolder"]
+__all__ = ["Context", "Contexts", "UserFolder", "settings_before"]
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,3 +150,17 @@ class UserFolder:
         if self.owner is not None:
             for path in (self.path, *self.path.rglob("*")):
                 os.chown(path, *self.owner)
+
+
+def settings_before(context: click.Context) -> Settings:
+    """What stands before the command that a click context is of, or in the environment; else what the user's context says.
+
+    Raises:
+        InvalidInput: A context was asked for that there is none of.
+    """
+    root = context.find_root()
+    said = {name: value or "" for name, value in root.params.items()}
+    named, broker, as_json = said.pop("named"), said.pop("broker"), said.pop("as_json")
+    settings = Settings(broker=broker or DEFAULT_BROKER, json=bool(as_json), **said)
+    given = root.get_parameter_source("broker") is not click.core.ParameterSource.DEFAULT or settings.identity
+    return UserFolder.own().load().applied(settings, named) if named or not given else settings

@@ -19,19 +19,20 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from edgesplit_controller.cli.views.wrapping import NARROWEST, terminal_width
+from edgesplit_controller.cli.views.wrapping import ENDLESS, NARROWEST, terminal_width
 
-__all__ = ["PlainTable", "console", "plain_table", "properties"]
+__all__ = ["ELSEWHERE", "PlainTable", "console", "plain_table", "properties"]
 
 GAP = 2
 """Blanks between two columns."""
+ELSEWHERE = "a wider terminal or --json has it"
 
 Justify = Literal["left", "right"]
 
 
-def console() -> Console:
-    """A console on the present standard output."""
-    width = None if sys.stdout.isatty() else terminal_width()
+def console(*, endless: bool = False) -> Console:
+    """A console on the present standard output; with `endless` lines as long as they need to be."""
+    width = ENDLESS if endless else None if sys.stdout.isatty() else terminal_width()
     return Console(file=cast("IO[str]", _WithoutTrailingBlanks(sys.stdout)), markup=False, highlight=False, width=width)
 
 
@@ -78,10 +79,12 @@ class PlainTable:
     Args:
         title: Above it; empty for none.
         droppable: Names of columns that may go when the table is too wide, the first one first.
+        elsewhere: Where those are to be had, for people.
     """
 
-    def __init__(self, title: str = "", droppable: Sequence[str] = ()) -> None:
+    def __init__(self, title: str = "", droppable: Sequence[str] = (), elsewhere: str = ELSEWHERE) -> None:
         self._title = title
+        self._elsewhere = elsewhere
         self._droppable = tuple(droppable)
         self._columns: list[_Column] = []
 
@@ -109,7 +112,7 @@ class PlainTable:
         yield self._table(columns, room)
         if dropped:
             names = ", ".join(column.name for column in dropped)
-            yield Text(f"(left out for want of room: {names}; a wider terminal or --json has it)", style="dim")
+            yield Text(f"(left out for want of room: {names}; {self._elsewhere})", style="dim")
 
     def _table(self, columns: Sequence[_Column], room: int) -> Table:
         table = Table(title=self._title or None, title_justify="left", box=None, pad_edge=False, padding=(0, GAP, 0, 0))
@@ -139,7 +142,12 @@ def _width(columns: Sequence[_Column]) -> int:
 
 
 def plain_table(
-    title: str, left: Sequence[str], right: Sequence[str] = (), droppable: Sequence[str] = ()
+    title: str,
+    left: Sequence[str],
+    right: Sequence[str] = (),
+    droppable: Sequence[str] = (),
+    *,
+    elsewhere: str = ELSEWHERE,
 ) -> PlainTable:
     """A table without lines.
 
@@ -148,8 +156,9 @@ def plain_table(
         left: Columns aligned left, the first ones.
         right: Columns aligned right, after them.
         droppable: Names of columns that may go when it is too wide, the first one first.
+        elsewhere: Where those are to be had, for people.
     """
-    table = PlainTable(title, droppable)
+    table = PlainTable(title, droppable, elsewhere)
     for name in left:
         table.add_column(name)
     for name in right:

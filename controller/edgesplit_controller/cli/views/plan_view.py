@@ -32,6 +32,7 @@ from edgesplit_controller.cli.views.tables import corrected_text, goals_text, su
 __all__ = ["show_plan", "show_solution", "show_sources", "timeline_legend", "timeline_rows"]
 
 TIMELINE_COLUMNS = 60
+WIDE_COLUMNS = 120
 LISTED_NAMES = 4
 """Tensor names shown of a component before they are counted instead."""
 _FIXED = [("fixed", "kept as it was given, until deploy without --plan, or other goals, ask for a plan")]
@@ -51,9 +52,9 @@ class _Component(Protocol):
     def outputs(self) -> tuple[str, ...]: ...
 
 
-def show_plan(document: PlanDocument) -> None:
-    """Print the page of `splitctl plan`."""
-    out = console()
+def show_plan(document: PlanDocument, *, wide: bool = False) -> None:
+    """Print the page of `splitctl plan`; `wide` with every column, all names, and a finer timeline."""
+    out = console(endless=wide)
     serving = document.serving
     state = "serving" if serving in (None, document.epoch) else f"epoch {serving} serves now"
     kind = "fixed plan" if document.fixed else document.status
@@ -61,6 +62,9 @@ def show_plan(document: PlanDocument) -> None:
     out.print(f"why: {document.reason}" if document.reason else "")
     if document.concession is not None:
         out.print(f"simpler than the best: {document.concession.text}")
+    if document.paused_unix_s is not None:
+        since = clock(document.paused_unix_s)[:16]
+        out.print(f"paused since {since}: not planned again by itself until splitctl resume")
     measured = document.measured
     table = plain_table("", ("",), ("predicted", _measured_title(measured)))
     origin = f" ({measured.energy_origin})" if measured.energy_origin else ""
@@ -72,13 +76,15 @@ def show_plan(document: PlanDocument) -> None:
     table.add_row("energy", predicted, _with(joules(measured.energy_j), origin))
     table.add_row("device energy", joules(document.device_energy_j), _with(joules(measured.device_energy_j), origin))
     table.add_row("noise", number(document.noise), _measured_noise(measured.noise))
-    sustained = sustained_text(document.rate_hz, document.bottleneck)
-    table.add_row("rate (sustained, served)", sustained, rate(measured.requests_per_s))
+    table.add_row("rate", rate(document.rate_hz), rate(measured.requests_per_s))
+    if document.bottleneck is not None:
+        table.add_row("bounded by", document.bottleneck, "")
     out.print(table)
     if measured.noise.note:
         out.print(measured.noise.note)
     if measured.noise.exceeds:
-        follows = "the plan stays, for it is fixed" if document.fixed else "a plan that keeps it is on its way"
+        held = "fixed" if document.fixed else "paused" if document.paused_unix_s is not None else ""
+        follows = f"the plan stays, for it is {held}" if held else "a plan that keeps it is on its way"
         out.print(f"the measured noise exceeds its bound: {follows}")
     _show_energy(out, document.energy_per_node)
     _show_waiting(out, document.waiting, document.measured)
@@ -94,11 +100,11 @@ def show_plan(document: PlanDocument) -> None:
             ]
         )
     )
-    _show_assignment(out, document.per_node, document.components, document.quantized, document.codecs)
+    _show_assignment(out, document.per_node, document.components, document.quantized, document.codecs, wide=wide)
     _show_timings(out, document)
     _show_constraints(out, document)
     _show_fallbacks(out, document.fallbacks)
-    _show_timeline(out, document.timeline)
+    _show_timeline(out, document.timeline, WIDE_COLUMNS if wide else TIMELINE_COLUMNS)
     if len(document.sources) > 1:
         out.print()
         show_sources(document.sources)
@@ -199,6 +205,8 @@ def _show_assignment(
     components: Sequence[_Component],
     quantized: Sequence[str],
     codecs: Mapping[str, str],
+    *,
+    wide: bool = False,
 ) -> None:
     out.print()
     shares = plain_table("", ("node",), ("operators", "components", "quantized"))
@@ -207,10 +215,12 @@ def _show_assignment(
     out.print(shares)
     out.print()
     order = plain_table("", ("component", "node"), ("operators",))
-    order.add_column("needs", wraps=True)
-    order.add_column("gives", wraps=True)
+    for name in ("needs", "gives", *(("which",) if wide else ())):
+        order.add_column(name, wraps=not wide)
     for part in components:
-        order.add_row(str(part.id), part.node, str(len(part.operators)), _names(part.inputs), _names(part.outputs))
+        listed = (part.inputs, part.outputs, *((part.operators,) if wide else ()))
+        most = None if wide else LISTED_NAMES
+        order.add_row(str(part.id), part.node, str(len(part.operators)), *(_names(names, most) for names in listed))
     out.print(order)
     out.print()
     wire = ", ".join(f"{tensor} as {codec}" for tensor, codec in codecs.items())
@@ -304,12 +314,12 @@ def _show_fallbacks(out: Console, fallbacks: Mapping[str, FallbackRow]) -> None:
     out.print(table)
 
 
-def _show_timeline(out: Console, entries: Sequence[TimelineEntry]) -> None:
+def _show_timeline(out: Console, entries: Sequence[TimelineEntry], columns: int = TIMELINE_COLUMNS) -> None:
     if not entries:
         return
     out.print()
     lanes = plain_table("Predicted timeline", ("lane", f"0 to {time_span(max(entry.end_s for entry in entries))}"))
-    for name, signs in timeline_rows(entries):
+    for name, signs in timeline_rows(entries, columns):
         lanes.add_row(name, Text(signs, no_wrap=True))
     out.print(lanes)
     out.print(timeline_legend(entries))
@@ -358,8 +368,10 @@ def _share(value: float | None) -> str:
     return number(None if value is None else round(value, 9))
 
 
-def _names(names: Sequence[str]) -> str:
+def _names(names: Sequence[str], most: int | None) -> str:
+    """Names, the first of them where they are more than are to be listed."""
     if not names:
         return UNKNOWN
-    rest = len(names) - LISTED_NAMES
-    return ", ".join(names[:LISTED_NAMES]) + (f" and {rest} more" if rest > 0 else "")
+    most = len(names) if most is None else most
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -13,7 +13,7 @@ from edgesplit.operations.goal_operations import WeightsRow
 from edgesplit.operations.plan_summary import PlanSummary
 from edgesplit.operations.study_operations import ExplainDocument, FrontierDocument, FrontierRow, WhatIfDocument
 from edgesplit.planning.plan import NodeShare
-from edgesplit_controller.cli.views.layout import console, plain_table
+from edgesplit_controller.cli.views.layout import PlainTable, console, plain_table
 from edgesplit_controller.cli.views.tables import sustained_text
 
 __all__ = ["show_dry_run", "show_explanation", "show_frontier", "show_what_if"]
@@ -95,13 +95,28 @@ def show_dry_run(rows: Sequence[WeightsRow]) -> None:
     if not planned:
         out.print("no model is deployed: the goals would be stored, and they are not")
         return
-    table = plain_table("", ("model", "it would"), ("latency", "energy", "device energy", "noise", "rate"))
     for row, plan in planned:
-        effect = "run a new assignment" if row.changed else f"keep epoch {row.epoch}"
-        figures = [_figure(plan, key) for key in ("latency_s", "energy_j", "device_energy_j", "noise")]
-        table.add_row(row.model, effect, *figures, sustained_text(plan.rate_hz, plan.bottleneck))
-    out.print(table)
+        effect = "would run a new assignment" if row.changed else f"would keep the assignment of epoch {row.epoch}"
+        out.print(f"{row.model} {effect}")
+        out.print(_beside(row.now, plan))
+        out.print()
     out.print("nothing was stored")
+
+
+def _beside(now: PlanSummary | None, then: PlanSummary) -> PlainTable:
+    """The plan that would serve beside the one that does, all predicted."""
+    plans = (now, then)
+    table = plain_table("", ("",), ("serves", "would serve"))
+    keys = {"latency": "latency_s", "energy": "energy_j", "device energy": "device_energy_j", "noise": "noise"}
+    for name, key in keys.items():
+        table.add_row(name, *(_figure(plan, key) for plan in plans))
+    table.add_row("rate", *(UNKNOWN if plan is None else rate(plan.rate_hz) for plan in plans))
+    table.add_row("bounded by", *(UNKNOWN if plan is None else plan.bottleneck or UNKNOWN for plan in plans))
+    for node in dict.fromkeys([*({} if now is None else now.per_node), *then.per_node]):
+        table.add_row(
+            f"operators on {node}", *(_share(None if plan is None else plan.per_node, node) for plan in plans)
+        )
+    return table
 
 
 def show_frontier(document: FrontierDocument) -> None:

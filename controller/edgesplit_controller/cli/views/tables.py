@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from edgesplit.control.figure_messages import AskedSizes, Steadiness
-from edgesplit.formatting import UNKNOWN, joules, number, percent, rate, size, speed, time_span, watts
+from edgesplit.formatting import UNKNOWN, clock, joules, number, percent, rate, size, speed, time_span, watts
 from edgesplit.operations.fleet_operations import LinkRow, NodeRow, SpeedRow
 from edgesplit.operations.model_operations import (
     CodecsDocument,
@@ -26,6 +26,7 @@ from edgesplit_controller.cli.views.layout import console, plain_table, properti
 from edgesplit_controller.cli.views.profile_view import failing_lines, profiling_lines
 
 __all__ = [
+    "WIDE",
     "corrected_text",
     "goals_text",
     "show_added",
@@ -39,6 +40,7 @@ __all__ = [
     "taken_lines",
 ]
 
+WIDE = "--output wide has it"
 CLOCKS_DIFFER_S = 2.0
 """From where a difference of clocks is worth a line. [s]"""
 MOST_ASKED = 8
@@ -49,16 +51,17 @@ CORRECTION_SHOWN = 0.05
 """Relative; smaller corrections of a profile are left to JSON."""
 
 
-def show_nodes(rows: Sequence[NodeRow]) -> None:
-    """Print the table of `splitctl nodes`."""
-    droppable = ("watts are", "free memory", "load", "sending", "machine")
-    table = plain_table("", ("node", "state", "address"), ("load", "free memory", "computing", "sending"), droppable)
-    table.add_column("watts are")
-    table.add_column("machine")
+def show_nodes(rows: Sequence[NodeRow], *, wide: bool = False) -> None:
+    """Print the table of `splitctl nodes`; `wide` with every column."""
+    droppable = () if wide else ("watts are", "free memory", "sending", "machine", "load")
+    right = ("load", "free memory", "computing", "sending")
+    table = plain_table("", ("node", "state", "address"), right, droppable, elsewhere=WIDE)
+    for name in ("watts are", "machine", *(("sensor", "release", "runtime", "providers", "heard") if wide else ())):
+        table.add_column(name)
     for row in rows:
         table.add_row(
             row.name,
-            "refused" if row.refused else "online" if row.online else "offline",
+            _state(row),
             row.advertise or UNKNOWN,
             percent(row.cpu_percent),
             size(row.memory_available_bytes),
@@ -66,9 +69,10 @@ def show_nodes(rows: Sequence[NodeRow]) -> None:
             watts(row.transmit_w),
             row.power_origin or UNKNOWN,
             steadiness_text(row.steadiness),
+            *(_more_of(row) if wide else ()),
         )
+    console(endless=wide).print(table if rows else "no node has registered: start edgesplit-agent on one")
     out = console()
-    out.print(table if rows else "no node has registered: start edgesplit-agent on one")
     for row in rows:
         if row.refused:
             out.print(f"{row.name} is not used: {row.refused}")
@@ -88,8 +92,24 @@ def show_nodes(rows: Sequence[NodeRow]) -> None:
         out.print(f"open to whoever reaches them (insecure_network = true): {', '.join(insecure)}")
 
 
+def _state(row: NodeRow) -> str:
+    if row.drained_unix_s is not None and row.online and not row.refused:
+        return "drained"
+    return "refused" if row.refused else "online" if row.online else "offline"
+
+
+def _more_of(row: NodeRow) -> tuple[str, ...]:
+    """Columns that a wide table has besides."""
+    heard = UNKNOWN if row.last_seen_s is None else f"{time_span(row.last_seen_s)} ago"
+    sensor, providers = row.power_sensor or UNKNOWN, ", ".join(row.providers) or UNKNOWN
+    return sensor, row.version or UNKNOWN, row.runtime or UNKNOWN, providers, heard
+
+
 def _node_lines(row: NodeRow) -> Iterator[str]:
     """What is worth a line below the table."""
+    if row.drained_unix_s is not None:
+        since = clock(row.drained_unix_s)[:16]
+        yield f"{row.name} is drained since {since}: plans leave it out until splitctl undrain {row.name}"
     if row.online:
         yield from failing_lines(row)
     if row.online and row.clock_offset_s is not None and abs(row.clock_offset_s) >= CLOCKS_DIFFER_S:
@@ -133,20 +153,24 @@ def corrected_text(row: SpeedRow) -> str | None:
     return f"{whole} ({row.origin}{age})"
 
 
-def show_links(rows: Sequence[LinkRow]) -> None:
-    """Print the table of `splitctl links`."""
-    table = plain_table("", ("from", "to", "state"), ("bandwidth", "±", "one way", "age"), ("origin", "age", "±"))
-    table.add_column("origin")
+def show_links(rows: Sequence[LinkRow], *, wide: bool = False) -> None:
+    """Print the table of `splitctl links`; `wide` with every column."""
+    droppable = () if wide else ("origin", "age", "±")
+    table = plain_table("", ("from", "to", "state"), ("bandwidth", "±", "one way", "age"), droppable, elsewhere=WIDE)
+    for name in ("origin", *(("± one way", "why not") if wide else ())):
+        table.add_column(name)
     for row in rows:
         state = "up" if row.up else "down" if row.latency_s is not None else "missing"
         rate = UNKNOWN if row.bandwidth_bytes_per_s is None else speed(row.bandwidth_bytes_per_s)
         spans = (UNKNOWN if span is None else time_span(span) for span in (row.latency_s, row.age_s))
         error = UNKNOWN if row.error is None else f"{100 * row.error:.1f} %"
-        table.add_row(
-            row.from_, row.to, state, rate, error, *spans, row.origin if row.latency_s is not None else UNKNOWN
-        )
-    out = console()
+        origin = row.origin if row.latency_s is not None else UNKNOWN
+        more = (UNKNOWN if row.latency_error_s is None else time_span(row.latency_error_s), row.reason) if wide else ()
+        table.add_row(row.from_, row.to, state, rate, error, *spans, origin, *more)
+    out = console(endless=wide)
     out.print(table if rows else "no link to show: links appear when two agents are online")
+    if wide:
+        return  # a column has them
     for row in rows:
         if row.reason:
             out.print(f"{row.from_} to {row.to}: {row.reason}")
@@ -157,17 +181,25 @@ def _profiled(row: ModelDocument) -> list[str]:
     return [*row.profiled, *(f"{node} (offline)" for node in row.profiled_offline)]
 
 
-def show_models(rows: Sequence[ModelDocument]) -> None:
-    """Print the table of `splitctl model list`."""
-    droppable = ("quantizable", "units", "operators", "weights")
-    table = plain_table("", ("model", "serves"), ("operators", "units", "quantizable", "weights"), droppable)
-    table.add_column("profiled on", wraps=True)
+def show_models(rows: Sequence[ModelDocument], *, wide: bool = False) -> None:
+    """Print the table of `splitctl model list`; `wide` with every column."""
+    droppable = () if wide else ("quantizable", "units", "operators", "weights")
+    table = plain_table(
+        "", ("model", "serves"), ("operators", "units", "quantizable", "weights"), droppable, elsewhere=WIDE
+    )
+    table.add_column("profiled on", wraps=not wide)
+    for name in ("stage", "tensors", "goals", "sha256") if wide else ():
+        table.add_column(name)
     for row in rows:
         counts = (str(row.operators), str(row.units), str(len(row.quantizable)), size(row.weight_bytes))
         serves = f"epoch {row.epoch} from {row.source}" if row.deployed else "no"
+        if row.paused_unix_s is not None:
+            serves += ", paused"
         name = row.name if len(row.shapes) < 2 else f"{row.name} ({len(row.shapes)} shapes)"
-        table.add_row(name, serves, *counts, ", ".join(_profiled(row)) or UNKNOWN)
-    console().print(table if rows else "no model was added: see 'splitctl model add --help'")
+        goals = UNKNOWN if row.goals is None else goals_text(row.goals)
+        more = (row.stage, str(row.tensors), goals, row.sha256) if wide else ()
+        table.add_row(name, serves, *counts, ", ".join(_profiled(row)) or UNKNOWN, *more)
+    console(endless=wide).print(table if rows else "no model was added: see 'splitctl model add --help'")
 
 
 def show_model(document: ModelDocument) -> None:
@@ -176,6 +208,7 @@ def show_model(document: ModelDocument) -> None:
         ("model", document.name),
         ("sha256", document.sha256),
         ("serves", f"epoch {document.epoch} from {document.source}" if document.deployed else "no"),
+        *_paused(document.paused_unix_s),
         ("inputs", _tensors(document.inputs)),
         ("outputs", _tensors(document.outputs)),
         ("operators", f"{document.operators} in {document.units} units, {document.tensors} tensors"),
@@ -191,6 +224,15 @@ def show_model(document: ModelDocument) -> None:
     if document.goals is not None:
         rows.append(("goals", goals_text(document.goals)))
     console().print(properties([*rows, *(("warning", sentence) for sentence in document.warnings)]))
+
+
+def _paused(since_unix_s: float | None) -> list[tuple[str, str]]:
+    """That a model is not planned again by itself, where that is so."""
+    return (
+        []
+        if since_unix_s is None
+        else [("paused", f"since {clock(since_unix_s)[:16]}: not planned again by itself until splitctl resume")]
+    )
 
 
 def show_added(document: ModelAddedDocument) -> None:

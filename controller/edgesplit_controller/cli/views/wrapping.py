@@ -11,7 +11,7 @@ import shutil
 import sys
 import textwrap
 
-__all__ = ["NARROWEST", "hanging", "terminal_width"]
+__all__ = ["ENDLESS", "NARROWEST", "hanging", "terminal_width"]
 
 ENDLESS = 100_000
 """Columns of a pipe."""

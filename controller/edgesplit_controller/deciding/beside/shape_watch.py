@@ -209,7 +209,7 @@ class ShapeWatch:
             for model in tuple(filter(is_first, self._deployer.deployments)):
                 try:
                     self._deploy_due(model)
-                    if self._by_itself:
+                    if self._by_itself and self._rollouts.state.paused_unix_s(model) is None:
                         await self._look_at_sizes(model)
                 except EdgesplitError as error:
                     self._log.warning("shapes-not-changed", model=model, reason=str(error))

@@ -88,14 +88,16 @@ class SourceWatch:
             source: A node, or a pattern of several.
 
         Raises:
-            UnknownNode: No node that is there matches.
+            UnknownNode: No node that is there, and not drained, matches.
         """
         if not is_pattern(source):
             return source
         matching = self._matching(source)
         if not matching:
             known = ", ".join(self._registry.nodes) or "none yet"
-            raise UnknownNode(f"no node that is online matches {source!r}: the registered ones are {known}")
+            raise UnknownNode(
+                f"no node that is online matches {source!r} (drained ones are left out): the registered ones are {known}"
+            )
         deployment = self._deployer.deployments.get(model)
         return deployment.source if deployment is not None and deployment.source in matching else matching[0]
 
@@ -166,8 +168,9 @@ class SourceWatch:
         return [name for name in deployments_of(self._deployer.deployments, model) if source_of(name)]
 
     def _matching(self, pattern: str) -> list[str]:
-        there = self._registry.nodes
-        return [name for name, node in there.items() if node.online and not node.refused and fnmatchcase(name, pattern)]
+        """Nodes that may become sources; drained ones may not."""
+        there, drained = self._registry.online(), self._rollouts.state.drained
+        return [name for name in there if name not in drained and fnmatchcase(name, pattern)]
 
     def without_plan(self) -> tuple[str, ...]:
         """Deployments that a pattern asks for at nodes that are there, and that have no plan."""

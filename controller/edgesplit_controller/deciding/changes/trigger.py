@@ -48,8 +48,8 @@ class Trigger:
         forced: Hysteresis does not apply.
         deadline_s: When the new epoch is given up, on the deployer's clock. [s]
         answers: People were told of it, so they are told what came of it.
-        kind: The same as `cause` for programs: a kind of `Reason`, or deployed, goals-set, model-replaced, limit-broken or
-            gain-unsure.
+        kind: The same as `cause` for programs: a kind of `Reason`, or deployed, goals-set, model-replaced, node-drained,
+            limit-broken or gain-unsure.
     """
 
     cause: str

@@ -33,7 +33,7 @@ from edgesplit_controller.cli.commands.trust.controller_service import (
     start_services,
 )
 from edgesplit_controller.cli.commands.trust.controller_settings import sections_of, settings_text, write_settings
-from edgesplit_controller.cli.common import Settings, help_epilog, inherit_settings, note, offline_options, print_json
+from edgesplit_controller.cli.common import Settings, command_group, help_epilog, note, offline_options, print_json
 from edgesplit_controller.cli.user.contexts import UserFolder
 from edgesplit_controller.configuration import check_prefix
 from edgesplit_controller.trust.authority import Authority
@@ -91,27 +91,20 @@ class FoundedDocument(msgspec.Struct, frozen=True, kw_only=True):
     next: tuple[str, ...]
 
 
-@click.group(
+@command_group(
     "ca",
-    no_args_is_help=False,
     epilog=help_epilog("splitctl ca init --mosquitto /etc/mosquitto", "see the help of each command."),
+    offline=True,
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document for programs.")
-@click.pass_context
-def authority(context: click.Context, as_json: bool) -> None:
+def authority() -> None:
     """Make the authority of a secured fleet."""
-    context.obj = inherit_settings(context, None, as_json)
 
 
-@click.group(
-    no_args_is_help=False,
-    epilog=help_epilog("splitctl broker config --out ./mosquitto", "see the help of each command."),
+@command_group(
+    epilog=help_epilog("splitctl broker config --out ./mosquitto", "see the help of each command."), offline=True
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document for programs.")
-@click.pass_context
-def broker(context: click.Context, as_json: bool) -> None:
+def broker() -> None:
     """Write Mosquitto's settings for a secured fleet."""
-    context.obj = inherit_settings(context, None, as_json)
 
 
 _folder = click.option(

@@ -13,7 +13,7 @@ from edgesplit.errors import InvalidConfiguration
 from edgesplit.formatting import day
 from edgesplit.trust.credentials import authority_digest
 from edgesplit.trust.enrolment import JoinToken
-from edgesplit_controller.cli.common import Settings, help_epilog, inherit_settings, offline_options, print_json
+from edgesplit_controller.cli.common import Settings, command_group, help_epilog, offline_options, print_json
 from edgesplit_controller.cli.user.contexts import Context, UserFolder
 from edgesplit_controller.cli.user.enrolling import log_in
 
@@ -105,16 +105,11 @@ def _check_free(held: dict[str, Context], user: UserFolder, name: str, token: st
             raise InvalidConfiguration(f"context {name} is of another fleet: give this one another --name")
 
 
-@click.group(
-    "context",
-    no_args_is_help=False,
-    epilog=help_epilog("splitctl context use shop", "see the help of each command."),
+@command_group(
+    "context", epilog=help_epilog("splitctl context use shop", "see the help of each command."), offline=True
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document for programs.")
-@click.pass_context
-def context_group(context: click.Context, as_json: bool) -> None:
+def context_group() -> None:
     """Choose among the fleets that this user may speak to."""
-    context.obj = inherit_settings(context, None, as_json)
 
 
 @context_group.command(

@@ -30,7 +30,8 @@ from edgesplit.trust.enrolment import JoiningKind, JoinToken, token_digest
 from edgesplit.trust.files import TrustFiles
 from edgesplit_controller.cli.ask import ask
 from edgesplit_controller.cli.commands.fleet import node
-from edgesplit_controller.cli.common import Settings, common_options, help_epilog, inherit_settings, note, print_json
+from edgesplit_controller.cli.common import Settings, command_group, common_options, help_epilog, note, print_json
+from edgesplit_controller.cli.shell.completion import node_names
 
 __all__ = ["JoinLine", "certs", "node", "operator"]
 
@@ -139,7 +140,7 @@ def add(settings: Settings, names: tuple[str, ...], again: bool) -> None:
 @node.command(
     epilog=help_epilog("splitctl node rotate camera", _LINE_KEYS),
 )
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=node_names)
 @common_options
 def rotate(settings: Settings, names: tuple[str, ...]) -> None:
     """Let nodes join anew, with a new key; their present certificates end when they do.
@@ -152,7 +153,7 @@ def rotate(settings: Settings, names: tuple[str, ...]) -> None:
 @node.command(
     epilog=help_epilog("splitctl node revoke camera", _REVOKED_KEYS),
 )
-@click.argument("name")
+@click.argument("name", shell_complete=node_names)
 @common_options
 def revoke(settings: Settings, name: str) -> None:
     """Trust the node NAME no more: nodes, broker and controller end its connections and take no others.
@@ -162,16 +163,9 @@ def revoke(settings: Settings, name: str) -> None:
     _revoke(settings, "node", name)
 
 
-@click.group(
-    no_args_is_help=False,
-    epilog=help_epilog("splitctl operator add ann", "see the help of each command."),
-)
-@click.option("--broker", metavar="URL", help="MQTT broker; also before the command.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document for programs.")
-@click.pass_context
-def operator(context: click.Context, broker: str | None, as_json: bool) -> None:
+@command_group(epilog=help_epilog("splitctl operator add ann", "see the help of each command."))
+def operator() -> None:
     """Let people join a secured fleet as operators, and revoke them."""
-    context.obj = inherit_settings(context, broker, as_json)
 
 
 @operator.command(

@@ -16,8 +16,9 @@ from edgesplit.formatting import day
 from edgesplit.operations.trust_operations import AddClientToken, ClientTokenRow, ListClientTokens, RemoveClientToken
 from edgesplit.trust.enrolment import token_digest
 from edgesplit_controller.cli.ask import ask
-from edgesplit_controller.cli.common import Settings, common_options, help_epilog, inherit_settings, note, print_json
+from edgesplit_controller.cli.common import Settings, command_group, common_options, help_epilog, note, print_json
 from edgesplit_controller.cli.quantities import age_s
+from edgesplit_controller.cli.shell.completion import model_names
 
 __all__ = ["NewTokenDocument", "token"]
 
@@ -43,16 +44,11 @@ class NewTokenDocument(msgspec.Struct, frozen=True, kw_only=True):
     rate_hz: float | None = None
 
 
-@click.group(
-    no_args_is_help=False,
-    epilog=help_epilog("splitctl token add till --model yolo --expires 30d", "see the help of each command."),
+@command_group(
+    epilog=help_epilog("splitctl token add till --model yolo --expires 30d", "see the help of each command.")
 )
-@click.option("--broker", metavar="URL", help="MQTT broker; also before the command.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document for programs.")
-@click.pass_context
-def token(context: click.Context, broker: str | None, as_json: bool) -> None:
+def token() -> None:
     """Let programs send requests to a secured fleet, over HTTP or the client library."""
-    context.obj = inherit_settings(context, broker, as_json)
 
 
 def _lifetime(_context: click.Context, _parameter: click.Parameter, text: str) -> float:
@@ -70,7 +66,12 @@ def _lifetime(_context: click.Context, _parameter: click.Parameter, text: str) -
 )
 @click.argument("name")
 @click.option(
-    "--model", "models", metavar="MODEL", multiple=True, help="It may ask this one; may be repeated. Default: all."
+    "--model",
+    "models",
+    metavar="MODEL",
+    multiple=True,
+    shell_complete=model_names,
+    help="It may ask this one; may be repeated. Default: all.",
 )
 @click.option(
     "--expires",

@@ -1,0 +1,1 @@
+"""Maintenance: drained nodes, paused re-planning, backups."""

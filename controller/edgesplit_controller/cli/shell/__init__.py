@@ -1,0 +1,1 @@
+"""What a shell and `man` show of splitctl."""
