@@ -54,6 +54,7 @@ async def test_a_rate_is_planned_for_told_refused_and_cleared(fleet: Fleet) -> N
     (supposed,) = await client.ask(SetWeights(min_rate=LimitChange(plan["rate_hz"] / 2), dry_run=True))
     assert (supposed["epoch"], supposed["changed"]) == (plan["epoch"], False)
     assert supposed["then"]["rate_hz"] >= plan["rate_hz"] / 2
+    assert (supposed["now"]["rate_hz"], supposed["now"]["noise"]) == (plan["rate_hz"], plan["noise"])
     assert fleet.plan("tiny").goals.min_rate_hz is None
     await client.ask(SetWeights(min_rate=LimitChange(plan["rate_hz"] / 2), model="tiny"))
     shown = await client.ask(ShowPlan(name="tiny"))

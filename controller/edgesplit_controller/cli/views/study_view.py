@@ -112,7 +112,8 @@ def _beside(now: PlanSummary | None, then: PlanSummary) -> PlainTable:
         table.add_row(name, *(_figure(plan, key) for plan in plans))
     table.add_row("rate", *(UNKNOWN if plan is None else rate(plan.rate_hz) for plan in plans))
     table.add_row("bounded by", *(UNKNOWN if plan is None else plan.bottleneck or UNKNOWN for plan in plans))
-    for node in dict.fromkeys([*({} if now is None else now.per_node), *then.per_node]):
+    before: Mapping[str, NodeShare] = {} if now is None else now.per_node
+    for node in dict.fromkeys([*before, *then.per_node]):
         table.add_row(
             f"operators on {node}", *(_share(None if plan is None else plan.per_node, node) for plan in plans)
         )
