@@ -31,9 +31,15 @@ MOST_ENDED = 1 << 16
 
 @dataclass(slots=True)
 class EarlyArrivals:
-    """What came of one execution before it could start."""
+    """What came of one execution before it could start.
+
+    Attributes:
+        expires_at_s: When its request's time is up. [s]
+        kept_until_s: How long it waits for its epoch here. [s]
+    """
 
     expires_at_s: float
+    kept_until_s: float
     arrivals: list[tuple[str, Mapping[str, Array]]] = field(default_factory=list[tuple[str, "Mapping[str, Array]"]])
 
     @property
@@ -86,7 +92,7 @@ class EarlyTensors:
             if key in kept:
                 self._pop(kept, key)
             return False
-        early = kept.setdefault(key, EarlyArrivals(min(expires_at_s, now_s + PATIENCE_S)))
+        early = kept.setdefault(key, EarlyArrivals(expires_at_s, min(expires_at_s, now_s + PATIENCE_S)))
         if len(early.arrivals) >= MOST_EARLY:
             self._refused["early-tensors"] += 1
             return True  # Nothing has so many senders: the rest of it is noise.
@@ -109,7 +115,7 @@ class EarlyTensors:
             (key, self._pop(kept, key), kept is self._of_peers)
             for kept in (self._of_peers, self._of_strangers)
             for key, early in list(kept.items())
-            if now_s >= early.expires_at_s
+            if now_s >= early.kept_until_s
         ]
 
     def drop(self, key: ExecutionKey) -> None:
