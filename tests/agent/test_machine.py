@@ -343,6 +343,16 @@ def test_tensors_of_an_epoch_that_never_comes_are_dropped_and_their_sender_told(
     assert not scene.machine.busy
 
 
+def test_early_tensors_start_with_the_time_of_their_request_not_of_their_waiting() -> None:
+    scene = Scene("edge", prepare=False)
+    scene.say(PeerUp("device"))
+    (prepare,) = of(PrepareEpoch, scene.say(DesiredChanged("m", desired("edge", edge_part(2)))))
+    scene.say(TensorsArrived("device", key(2), {"a": X}, deadline_s=10.0))
+    scene.now_s += 0.2
+    (run,) = of(RunComponent, scene.say(EpochPrepared("m", 2, prepare.generation)))
+    assert run.expires_at_s == pytest.approx(110.0)
+
+
 def test_early_tensors_are_bounded_in_bytes() -> None:
     scene = Scene("edge")
     scene.machine = AgentMachine("edge", early_limit_bytes=X.nbytes)

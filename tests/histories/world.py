@@ -220,9 +220,13 @@ class World:
             sure=sure() and len(agent.machine.flow.requests) < FEW,
         )
         self.requests.append(request)
+        self.note(f"ASKED {request.number} of {model} at {node}, {'sure' if request.sure else 'not sure'}")
 
         def answer(found: Answer) -> None:
             request.sure = request.sure and sure()
+            self.note(
+                f"ANSWERED {request.number} {'with an error' if isinstance(found, Exception) else f'on epoch {found[1]}'}"
+            )
             if request.program.alive:
                 request.answers.append((self.now_s, found))
 
