@@ -22,6 +22,7 @@ from edgesplit.control.figure_messages import (
     NodeMetrics,
     Steadiness,
 )
+from edgesplit.control.peer_messages import NODE_PEERS, NodePeers
 from edgesplit.control.plan_messages import DESIRED, OBSERVED, Desired, EpochState, Observed
 from edgesplit.control.profile_messages import (
     LIVE_TIMINGS,
@@ -59,6 +60,8 @@ class FakeAgent:
         hesitates: It prepares nothing while True.
         shy: It starts serving nothing new while True.
         opsets: What it says its onnxruntime loads; empty: nothing.
+        labels: That it says it has.
+        named: The peers that the controller named.
         desired: The latest by model.
         heard: All that came of what should be held, in its order.
     """
@@ -86,6 +89,8 @@ class FakeAgent:
         self.shy = False
         self.memory_limit_bytes = 0
         self.opsets: dict[str, int] = {}
+        self.labels: dict[str, str] = {}
+        self.named: tuple[str, ...] | None = None
         self.desired: dict[str, Desired] = {}
         self.heard: list[Desired | None] = []
         self.offers: dict[str, ModelOffer] = {}
@@ -106,6 +111,7 @@ class FakeAgent:
             memory_limit_bytes=self.memory_limit_bytes,
             runtime="onnxruntime 1.20.1",
             opsets=self.opsets,
+            labels=self.labels,
         )
 
     def announce(self) -> None:
@@ -117,6 +123,7 @@ class FakeAgent:
         self.bus.subscribe(CONTROLLER_STATUS, self._on_controller)
         self.bus.subscribe(MODEL_OFFER, self._on_offer)
         self.bus.subscribe(DESIRED, self._on_desired, self.name)
+        self.bus.subscribe(NODE_PEERS, self._on_peers, self.name)
         await self.bus.connect(10)
         self.announce()
         self.publish_metrics()
@@ -232,6 +239,9 @@ class FakeAgent:
         if self.offers.get(offer.model) != offer:
             return  # another came meanwhile
         self.bus.publish(PROFILE_REPORT, report, self.name, offer.model)
+
+    def _on_peers(self, _topic: str, peers: NodePeers | None) -> None:
+        self.named = peers.peers if peers is not None else None
 
     def _on_desired(self, topic: str, desired: Desired | None) -> None:
         _, model = DESIRED.names(topic)

@@ -142,6 +142,7 @@ def registration_of(configuration: AgentConfiguration, identity: Identity) -> No
         emulated=configuration.emulation.active,
         opsets=dict(known_operator_sets()),
         insecure=configuration.security.insecure,
+        labels=dict(configuration.node.labels),
     )
 
 

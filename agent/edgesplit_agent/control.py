@@ -50,6 +50,7 @@ from edgesplit.mqtt.signed.refusals import Refusal, Refusals
 from edgesplit.mqtt.topic import Topic
 from edgesplit.release import PROTOCOL
 from edgesplit.topic_table import written_by
+from edgesplit_agent.following.followed_peers import FollowedPeers
 from edgesplit_agent.known_nodes import KnownNodes
 from edgesplit_agent.serving.machine.actions import PublishNoise
 
@@ -153,6 +154,15 @@ class ControlPlane:
             on_rival=self._on_rival,
             on_oversize=self._on_oversize,
         )
+        self.peers = FollowedPeers(
+            self.bus,
+            status.node,
+            hear=self._on_node,
+            planned=self._planned,
+            known=lambda: [status.node for status in self._nodes.online()],
+            forget=self._forget_nodes,
+        )
+        """The other nodes that count."""
 
     def start(self) -> None:
         """Subscribe, register and begin connecting."""
@@ -162,7 +172,7 @@ class ControlPlane:
         # The controller's registration first: whether it is obeyed decides about all that follows.
         bus.subscribe(CONTROLLER_STATUS, self._on_controller)
         bus.subscribe(CLIENT_TOKENS, lambda _topic, tokens: self._handler.on_client_tokens(tokens))
-        bus.subscribe(NODE_STATUS, self._on_node)
+        bus.subscribe(NODE_STATUS, self._on_node, node)
         bus.subscribe(MODEL_OFFER, self._on_model)
         bus.subscribe(PROFILE_REQUEST, self._on_profile_request, node)
         bus.subscribe(DEPLOYMENT, self._on_deployment)
@@ -281,6 +291,8 @@ class ControlPlane:
         self._handler.on_revocations(revocations)
 
     def _on_controller(self, _topic: str, controller: ControllerStatus | None) -> None:
+        if controller is not None:
+            self.peers.hear_controller(controller)
         if controller is None or not controller.online:
             return  # What serves goes on serving; its blobs are in the cache.
         if controller.protocol != PROTOCOL:
@@ -312,9 +324,16 @@ class ControlPlane:
         (name,) = NODE_STATUS.names(topic)
         if name == self.status.node:
             self._registered.set()
+            self.peers.listens()
             self._on_own_status(status)
             return
         self._nodes.hear(name, status)
+        self.announce_nodes()
+
+    def _forget_nodes(self, names: Collection[str]) -> None:
+        """Nodes that this one hears of no more."""
+        for name in names:
+            self._nodes.hear(name, None)
         self.announce_nodes()
 
     def announce_nodes(self) -> None:
@@ -325,11 +344,14 @@ class ControlPlane:
         """Other nodes that can be a peer now."""
         return self._nodes.online()
 
-    def _needed(self) -> frozenset[str]:
-        """Nodes that plans name."""
+    def _planned(self) -> frozenset[str]:
+        """Nodes that hold parts of what this node should hold."""
         plans = (plan for desired in self._desired.values() for plan in desired.epochs)
-        named = (name for plan in plans for name in plan.participants)
-        return frozenset((*named, *(deployment.source for deployment in self._deployments.values())))
+        return frozenset(name for plan in plans for name in plan.participants)
+
+    def _needed(self) -> frozenset[str]:
+        """Nodes that plans name, or that requests go to."""
+        return self._planned() | {deployment.source for deployment in self._deployments.values()}
 
     def _finds_room(self, table: Collection[object], name: object) -> bool:
         """Whether something may be remembered; a stranger who may write can name any number."""
@@ -382,6 +404,7 @@ class ControlPlane:
             return
         if not self.status.refused:
             self._handler.on_desired(model, desired)
+        self.peers.look()
 
     def _on_own_topic(self, row: Topic[Any], topic: str, message: object) -> None:
         _, model = row.names(topic)

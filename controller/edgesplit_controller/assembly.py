@@ -29,6 +29,7 @@ from edgesplit_controller.deciding.beside.shape_watch import ShapeWatch
 from edgesplit_controller.deciding.beside.source_watch import SourceWatch
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.fallbacks import Fallbacks
+from edgesplit_controller.deciding.measured_links import MeasuredLinks
 from edgesplit_controller.deciding.model_completion import ModelCompletion
 from edgesplit_controller.deciding.noise_guard import NoiseGuard
 from edgesplit_controller.deciding.plan_maker import PlanMaker
@@ -37,6 +38,7 @@ from edgesplit_controller.fleet.handling import HandlingBook
 from edgesplit_controller.fleet.node_clocks import NodeClocks
 from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.profiling_progress import Profiling
+from edgesplit_controller.fleet.reach.candidates import Candidates
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.fleet.traffic import Traffic
 from edgesplit_controller.models.catalog import Catalog
@@ -99,6 +101,7 @@ class Deciders:
     sources: SourceWatch
     changes: StateChanges
     maker: PlanMaker
+    links: MeasuredLinks
 
     @property
     def solved(self) -> dict[str, Mapping[str, int]]:
@@ -182,7 +185,9 @@ def make_deciders(known: Knowledge, store: Store, settings: PlanningSection, *, 
         events=known.events,
         settings=settings,
     )
-    maker = PlanMaker(known.registry, known.speeds, known.certainty, settings, heavy)
+    candidates = Candidates(known.registry, settings.candidates)
+    maker = PlanMaker(known.registry, known.speeds, candidates, known.certainty, settings, heavy=heavy)
+    links = MeasuredLinks(known.registry, candidates, known.rollouts, known.catalog.deployed, known.outbox)
     batteries = BatteryFloors(known.registry, known.traffic, known.events, settings.thresholds, clock=time.monotonic)
     deployer = Deployer(
         known.rollouts,
@@ -194,6 +199,7 @@ def make_deciders(known: Knowledge, store: Store, settings: PlanningSection, *, 
         activation=Activation(
             known.rollouts, known.registry, store.blobs, writing=known.writing, events=known.events, heavy=heavy
         ),
+        links=links,
         events=known.events,
         settings=settings,
         clock=time.monotonic,
@@ -223,7 +229,7 @@ def make_deciders(known: Knowledge, store: Store, settings: PlanningSection, *, 
         clock=time.monotonic,
         limit_s=settings.time_limit_s + settings.prepare_limit_s,
     )
-    return Deciders(deployer, guard, batteries, fallbacks, completion, shapes, sources, changes, maker)
+    return Deciders(deployer, guard, batteries, fallbacks, completion, shapes, sources, changes, maker, links)
 
 
 def make_operations(
@@ -256,7 +262,7 @@ def make_operations(
     )
     changes = decide.changes
     return Operations(
-        fleet=FleetAnswers(known.registry, known.speeds, removal),
+        fleet=FleetAnswers(known.registry, known.speeds, removal, decide.links.of),
         models=ModelAnswers(
             known.registry,
             known.catalog,

@@ -137,6 +137,7 @@ class Service:
             events=known.events,
             seldom=self._seldom,
             knows_model=self._knows_model,
+            most_nodes=settings.known_nodes,
         )
         self._flood = EventFlood(time.monotonic)
         self._tasks: list[asyncio.Task[None]] = []
@@ -306,7 +307,12 @@ class Service:
 
     def _status(self, *, online: bool, artifacts: str) -> ControllerStatus:
         return ControllerStatus(
-            online=online, protocol=PROTOCOL, version=installed_version(), instance=self._instance, artifacts=artifacts
+            online=online,
+            protocol=PROTOCOL,
+            version=installed_version(),
+            instance=self._instance,
+            artifacts=artifacts,
+            names_peers=True,
         )
 
     def _health(self) -> tuple[bool, str]:

@@ -8,6 +8,7 @@ unknown is None. Not here: what a node's removal takes (`node_removal.py`), the 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import assert_never
 
 from edgesplit.control.figure_messages import LinkState
@@ -35,12 +36,16 @@ class FleetAnswers:
         registry: The fleet.
         speeds: How profiles are corrected.
         removal: Forgets nodes.
+        peers: Of each node: to which links are measured.
     """
 
-    def __init__(self, registry: Registry, speeds: Speeds, removal: NodeRemoval) -> None:
+    def __init__(
+        self, registry: Registry, speeds: Speeds, removal: NodeRemoval, peers: Callable[[str], frozenset[str]]
+    ) -> None:
         self._registry = registry
         self._speeds = speeds
         self._removal = removal
+        self._peers = peers
 
     async def answer(self, asked: FleetOperation) -> list[NodeRow] | list[LinkRow] | NodeRemovedDocument:
         """Carry out an operation.
@@ -52,7 +57,7 @@ class FleetAnswers:
             case ListNodes():
                 return node_rows(self._registry, self._speeds, time.time())
             case ListLinks():
-                return link_rows(self._registry)
+                return link_rows(self._registry, self._peers)
             case RemoveNode():
                 return await self._removal.remove(asked.name)
             case _:
@@ -90,21 +95,23 @@ def node_rows(registry: Registry, speeds: Speeds, now_unix_s: float) -> list[Nod
                 last_seen_s=registry.last_seen_s(name, now_unix_s),
                 steadiness=metrics.steadiness if metrics is not None else None,
                 insecure=status.insecure,
+                labels=dict(status.labels),
             )
         )
     return rows
 
 
-def link_rows(registry: Registry) -> list[LinkRow]:
-    """`splitctl links`: every direction between nodes that are connected now, those without a measurement too."""
+def link_rows(registry: Registry, peers: Callable[[str], frozenset[str]]) -> list[LinkRow]:
+    """`splitctl links`: every direction between nodes that are connected now which is measured, or is to be.
+
+    Args:
+        registry: The fleet.
+        peers: Of each node: to which links are to be measured.
+    """
     measured = {(start, link.to): link for start, link in registry.links()}
-    online = sorted(registry.online())
-    return [
-        _link_row(registry, start, end, measured.get((start, end)))
-        for start in online
-        for end in online
-        if start != end
-    ]
+    online = frozenset(registry.online())
+    counted = {(start, end) for start in online for end in peers(start) & online}
+    return [_link_row(registry, start, end, measured.get((start, end))) for start, end in sorted({*measured, *counted})]
 
 
 def _link_row(registry: Registry, start: str, end: str, link: LinkState | None) -> LinkRow:

@@ -27,6 +27,7 @@ from edgesplit_controller.deciding.changes.switch_decision import Decision, deci
 from edgesplit_controller.deciding.changes.trigger import Learned
 from edgesplit_controller.fleet.node_readiness import check_source, refuse_holder
 from edgesplit_controller.fleet.node_speeds import Speeds
+from edgesplit_controller.fleet.reach.candidates import Candidates
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.fleet.runtime_support import too_old
 from edgesplit_controller.models.model_record import ModelRecord
@@ -52,6 +53,7 @@ class PlanMaker:
     Args:
         registry: The fleet.
         speeds: Its execution profiles as they hold now.
+        reach: Which of its nodes plans may use.
         certainty: How sure its figures are.
         settings: Time limit, latency model, thresholds.
         heavy: Held while a problem is solved.
@@ -64,12 +66,15 @@ class PlanMaker:
         self,
         registry: Registry,
         speeds: Speeds,
+        reach: Candidates,
         certainty: Certainty,
         settings: PlanningSection,
+        *,
         heavy: asyncio.Lock,
     ) -> None:
         self._registry = registry
         self._speeds = speeds
+        self._reach = reach
         self._certainty = certainty
         self._settings = settings
         self._heavy = heavy
@@ -84,7 +89,8 @@ class PlanMaker:
         if goals.min_rate_hz is not None:
             loads = promised(active_plans(others), model=record.name, source=source)
         used_bytes = _held(record, others).taken_bytes
-        return snapshot_of(self._registry, self._speeds, record, goals, used_bytes=used_bytes, loads=loads)
+        among = self._reach.of(record, source, goals, others.get(record.name))
+        return snapshot_of(self._registry, self._speeds, record, among, used_bytes=used_bytes, loads=loads)
 
     def problem(self, record: ModelRecord, source: str, goals: Goals, others: Mapping[str, DeploymentState]) -> Problem:
         """State the problem of one model now.
@@ -103,8 +109,10 @@ class PlanMaker:
         check_source(self._registry, record, source)
         held = _held(record, others)
         loads = promised(active_plans(others), model=record.name, source=source)
+        among = self._reach.of(record, source, goals, others.get(record.name))
         candidates: list[Candidate] = []
-        for name, node in self._registry.nodes.items():
+        for name in sorted(among):
+            node = self._registry.node(name)
             profile = self._speeds.profile(name, record.name, record.sha256)
             if not node.usable or node.status is None or node.metrics is None or profile is None:
                 continue
@@ -126,7 +134,7 @@ class PlanMaker:
             noise=record.manifest.noise,
             source=source,
             candidates=candidates,
-            links=self._registry.links(),
+            links=self._registry.links(among),
             goals=goals,
             latency_model=self._settings.latency_model,
             codecs=record.manifest.codecs,
@@ -204,7 +212,9 @@ class PlanMaker:
         """
         known = {node.name for node in problem.nodes}
         for node in sorted(set(placed_units(plan, record.graph, problem.source).values()) - known):
-            refuse_holder(self._registry, record, goals, node)
+            refuse_holder(
+                self._registry, record, goals, node, is_candidate=node in self._reach.matching(problem.source, goals.on)
+            )
         return fixed_assignment(plan, problem, record.graph)
 
     async def fixed_draft(
@@ -307,7 +317,7 @@ class PlanMaker:
     def _now(self, record: ModelRecord, problem: Problem) -> PresentTimes:
         found = {node.name: self._speeds.profile(node.name, record.name, record.sha256) for node in problem.nodes}
         profiles = {name: profile for name, profile in found.items() if profile is not None}
-        evidence = self._certainty.evidence(record.name, problem.source)
+        evidence = self._certainty.evidence(record.name, problem)
         return PresentTimes(profiles, self._speeds.timed_s(record.name), self._speeds.coded(record.name), evidence)
 
     def _solve(

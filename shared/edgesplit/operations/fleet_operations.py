@@ -94,6 +94,7 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
             None: those it had last say nothing of now. [s]
         steadiness: How steady its machine is; None until it said so.
         insecure: It listens to strangers, for its configuration says `insecure_network = true`.
+        labels: Of its configuration, such as `site` and `role`.
     """
 
     name: str
@@ -118,6 +119,7 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
     last_seen_s: float | None = None
     steadiness: Steadiness | None = None
     insecure: bool = False
+    labels: dict[str, str] = {}
 
 
 class RemoveNode(TaggedOperation, frozen=True, kw_only=True, tag="remove-node"):

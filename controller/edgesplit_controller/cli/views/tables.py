@@ -21,6 +21,7 @@ from edgesplit.operations.model_operations import (
     TighteningDocument,
 )
 from edgesplit.planning.goals import Goals
+from edgesplit.planning.selector import labels_text
 from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit_controller.cli.views.layout import console, plain_table, properties
 from edgesplit_controller.cli.views.profile_view import failing_lines, profiling_lines
@@ -52,13 +53,16 @@ CORRECTION_SHOWN = 0.05
 def show_nodes(rows: Sequence[NodeRow]) -> None:
     """Print the table of `splitctl nodes`."""
     droppable = ("watts are", "free memory", "load", "sending", "machine")
-    table = plain_table("", ("node", "state", "address"), ("load", "free memory", "computing", "sending"), droppable)
+    labelled = any(row.labels for row in rows)
+    left = ("node", "state", "labels", "address") if labelled else ("node", "state", "address")
+    table = plain_table("", left, ("load", "free memory", "computing", "sending"), droppable)
     table.add_column("watts are")
     table.add_column("machine")
     for row in rows:
         table.add_row(
             row.name,
             "refused" if row.refused else "online" if row.online else "offline",
+            *([labels_text(row.labels) or UNKNOWN] if labelled else []),
             row.advertise or UNKNOWN,
             percent(row.cpu_percent),
             size(row.memory_available_bytes),
