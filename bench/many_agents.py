@@ -21,13 +21,16 @@ from pathlib import Path
 from typing import Any
 
 import click
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
 
 from bench.process_figures import MemoryCourse, processor_s, resident_bytes
 from bench.scene import SHIPPED_MODEL
 from bench.simulated_agents import SITE_SIZE, SimulatedAgent, name_of, report_for_ever, start_all
-from demo.fleet import LocalFleet
+from demo.fleet import CommandFailed, LocalFleet
 from demo.ports import free_port
 from edgesplit.control.plan_messages import Desired
+from edgesplit.mqtt.broker_address import BrokerAddress
 from lab.testbed.requirements import program
 
 __all__ = ["ManyAgents", "main"]
@@ -43,6 +46,8 @@ SETTLE_S = 15.0
 LOOK_EVERY_S = 5.0
 ANSWER_LIMIT_S = 20.0
 SHARE_AIM, ANSWER_AIM_S = 1.0, 1.0
+ATTEMPTS, UNREACHABLE = 10, 4
+"""Of a command, and the exit status of one that nobody answered."""
 
 
 @dataclass
@@ -52,6 +57,7 @@ class ManyAgents:
     Attributes:
         online_s: Until the controller knew all of them, from the first connection on. [s]
         seconds: For how long shares were taken. [s]
+        messages_per_s: That the broker was given meanwhile, as it counts. [1/s]
         shares: Of a core, by program. [1]
         starting_shares: The same until all were online. [1]
         memory: By program.
@@ -62,6 +68,7 @@ class ManyAgents:
 
     online_s: float = 0.0
     seconds: float = 0.0
+    messages_per_s: float = 0.0
     shares: dict[str, float] = field(default_factory=dict[str, float])
     starting_shares: dict[str, float] = field(default_factory=dict[str, float])
     memory: dict[str, MemoryCourse] = field(default_factory=dict[str, MemoryCourse])
@@ -78,7 +85,7 @@ def _mosquitto(folder: Path) -> Generator[tuple[str, int]]:
         sys.exit("bench.many_agents needs mosquitto: sh tests/ensure_mosquitto.sh")
     config = folder / "mosquitto.conf"
     config.write_text(
-        f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\nmax_queued_messages 10000\n",
+        f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\nmax_queued_messages 10000\nsys_interval 1\n",
         encoding="utf-8",
     )
     with (folder / "mosquitto.log").open("wb") as log:
@@ -89,6 +96,27 @@ def _mosquitto(folder: Path) -> Generator[tuple[str, int]]:
     finally:
         process.terminate()
         process.wait()
+
+
+class _BrokerCount:
+    """How many messages a broker was given, as it says itself every second."""
+
+    def __init__(self, url: str) -> None:
+        address = BrokerAddress.parse(url)
+        self.messages = 0
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2)
+        self._client.on_message = self._hear
+        self._client.connect(address.host, address.port)
+        self._client.subscribe("$SYS/broker/publish/messages/received")
+        self._client.loop_start()
+
+    def _hear(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
+        self.messages = int(message.payload)
+
+    def close(self) -> None:
+        """Say goodbye."""
+        self._client.disconnect()
+        self._client.loop_stop()
 
 
 @contextmanager
@@ -123,12 +151,14 @@ class _Course:
         self._fleet = fleet
         self._count = count
         self._pids = pids
+        self._broker: _BrokerCount | None = None
         self._desired: asyncio.Queue[tuple[float, Desired]] = asyncio.Queue()
         self.found = ManyAgents(memory={name: MemoryCourse() for name in pids})
 
     async def run(self, url: str, seconds: float, changes: int) -> None:
         """Go through it."""
         began_s, spent = time.monotonic(), self._spent()
+        self._broker = _BrokerCount(url)
         site = [
             SimulatedAgent(url, index, WHOLE_S[index], self._hear if index == 0 else lambda _: None)
             for index in range(min(SITE_SIZE, self._count))
@@ -146,6 +176,7 @@ class _Course:
                 await self._change(site[0])
             self.found.candidates = tuple((await self._splitctl("plan", MODEL))["candidates"])
         finally:
+            self._broker.close()
             reporting.cancel()
             await asyncio.gather(reporting, return_exceptions=True)
 
@@ -153,7 +184,14 @@ class _Course:
         self._desired.put_nowait((time.monotonic(), desired))
 
     async def _splitctl(self, *command: str) -> Any:
-        return await asyncio.to_thread(self._fleet.splitctl, *command, timeout_s=900)
+        for attempt in range(ATTEMPTS):
+            try:
+                return await asyncio.to_thread(self._fleet.splitctl, *command, timeout_s=900)
+            except CommandFailed as error:
+                # On a machine that does much else, an answer may take longer than splitctl waits.
+                if error.exit_code != UNREACHABLE or attempt + 1 == ATTEMPTS:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
 
     def _spent(self) -> dict[str, float]:
         return {name: processor_s(pid) for name, pid in self._pids.items()}
@@ -173,12 +211,15 @@ class _Course:
 
     async def _watch(self, seconds: float) -> None:
         began_s, spent = time.monotonic(), self._spent()
+        given = self._broker.messages if self._broker is not None else 0
         while (passed_s := time.monotonic() - began_s) < seconds:
             for name, pid in self._pids.items():
                 self.found.memory[name].add(passed_s, resident_bytes(pid))
             await asyncio.sleep(min(LOOK_EVERY_S, seconds - passed_s))
         self.found.seconds = time.monotonic() - began_s
         self.found.shares = self._shares(spent, self.found.seconds)
+        now = self._broker.messages if self._broker is not None else 0
+        self.found.messages_per_s = (now - given) / self.found.seconds
 
     async def _change(self, source: SimulatedAgent) -> None:
         """Make the links of the plan bad and all others good, and wait for another plan."""
@@ -206,7 +247,8 @@ def show(found: ManyAgents, count: int) -> None:
     print(f"{count} agents, one report a second each; all online after {found.online_s:.1f} s")
     starting = ", ".join(f"{name} {share:.1%}" for name, share in found.starting_shares.items())
     print(f"of a core until then: {starting}")
-    print(f"over {found.seconds:.0f} s with a model deployed on a site of {SITE_SIZE}:")
+    told = f"{found.messages_per_s:.0f} messages a second given to the broker"
+    print(f"over {found.seconds:.0f} s with a model deployed on a site of {SITE_SIZE}, {told}:")
     for name, share in found.shares.items():
         aim = f"; aim: below {SHARE_AIM:.0%}" if name == "controller" else ""
         print(f"  {name}: {share:.1%} of a core{aim}")
