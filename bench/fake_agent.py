@@ -23,6 +23,7 @@ from edgesplit.control.figure_messages import (
     Steadiness,
 )
 from edgesplit.control.inquiry_messages import FINDINGS, INQUIRY, Checkup, Inquiry, NodeFindings, NodeTrace
+from edgesplit.control.peer_messages import NODE_PEERS, NodePeers
 from edgesplit.control.plan_messages import DESIRED, OBSERVED, Desired, EpochState, Observed
 from edgesplit.control.profile_messages import (
     LIVE_TIMINGS,
@@ -61,6 +62,8 @@ class FakeAgent:
         shy: It starts serving nothing new while True.
         opsets: What it says its onnxruntime loads; empty: nothing.
         version: Which release it says it is.
+        labels: That it says it has.
+        named: The peers that the controller named.
         desired: The latest by model.
         heard: All that came of what should be held, in its order.
         checkup: What it finds when it is asked how it fares; None: it does not answer.
@@ -91,6 +94,8 @@ class FakeAgent:
         self.memory_limit_bytes = 0
         self.opsets: dict[str, int] = {}
         self.version = installed_version()
+        self.labels: dict[str, str] = {}
+        self.named: tuple[str, ...] | None = None
         self.desired: dict[str, Desired] = {}
         self.heard: list[Desired | None] = []
         self.checkup: Checkup | None = Checkup(
@@ -115,6 +120,7 @@ class FakeAgent:
             memory_limit_bytes=self.memory_limit_bytes,
             runtime="onnxruntime 1.20.1",
             opsets=self.opsets,
+            labels=self.labels,
         )
 
     def announce(self) -> None:
@@ -127,6 +133,7 @@ class FakeAgent:
         self.bus.subscribe(MODEL_OFFER, self._on_offer)
         self.bus.subscribe(DESIRED, self._on_desired, self.name)
         self.bus.subscribe(INQUIRY, self._on_inquiry, self.name)
+        self.bus.subscribe(NODE_PEERS, self._on_peers, self.name)
         await self.bus.connect(10)
         self.announce()
         self.publish_metrics()
@@ -242,6 +249,9 @@ class FakeAgent:
         if self.offers.get(offer.model) != offer:
             return  # another came meanwhile
         self.bus.publish(PROFILE_REPORT, report, self.name, offer.model)
+
+    def _on_peers(self, _topic: str, peers: NodePeers | None) -> None:
+        self.named = peers.peers if peers is not None else None
 
     def _on_desired(self, topic: str, desired: Desired | None) -> None:
         _, model = DESIRED.names(topic)

@@ -147,6 +147,7 @@ def registration_of(configuration: AgentConfiguration, identity: Identity) -> No
         emulated=configuration.emulation.active,
         opsets=dict(remembered_operator_sets(configuration.cache.folder, identity.runtime)),
         insecure=configuration.security.insecure,
+        labels=dict(configuration.node.labels),
     )
 
 

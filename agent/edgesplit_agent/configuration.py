@@ -20,6 +20,7 @@ from edgesplit.daemon.security_section import SecuritySection
 from edgesplit.errors import InvalidConfiguration
 from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.names import checked_name
+from edgesplit.planning.selector import checked_labels
 from edgesplit.wire.address import TcpAddress, parse_address, parse_tcp
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "EmulatedLinkSection",
     "EmulationSection",
     "HttpSection",
+    "NodeSection",
     "PowerSection",
     "RuntimeSection",
     "full_name",
@@ -53,6 +55,21 @@ _JOINING = "join a fleet (edgesplit-agent join, with the line that splitctl node
 def _default_cache_path() -> str:
     # systemd names the folder of CacheDirectory= in this variable; more than one is separated by colons.
     return os.environ.get("CACHE_DIRECTORY", "").split(":")[0] or "/var/cache/edgesplit"
+
+
+class NodeSection(Section, frozen=True, kw_only=True):
+    """What the node is to others.
+
+    Attributes:
+        labels: Such as `site` and `role`: deployments choose nodes by them (`splitctl deploy --on`). A node without the label `site` is
+            shared by all sites.
+    """
+
+    labels: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+
+    def __post_init__(self) -> None:
+        """Refuse labels that no selector could name."""
+        checked(lambda: checked_labels(self.labels))
 
 
 class DataSection(Section, frozen=True, kw_only=True):
@@ -270,6 +287,7 @@ class AgentConfiguration(Section, frozen=True, kw_only=True):
     """
 
     name: str
+    node: NodeSection = msgspec.field(default_factory=NodeSection)
     broker: BrokerSection = msgspec.field(default_factory=BrokerSection)
     data: DataSection = msgspec.field(default_factory=DataSection)
     power: PowerSection = msgspec.field(default_factory=PowerSection)

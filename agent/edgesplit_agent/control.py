@@ -56,6 +56,7 @@ from edgesplit.release import PROTOCOL
 from edgesplit.topic_table import written_by
 from edgesplit_agent.autonomy.node_memory import NodeMemory
 from edgesplit_agent.control_handler import ControlHandler
+from edgesplit_agent.following.followed_peers import FollowedPeers
 from edgesplit_agent.known_nodes import KnownNodes
 from edgesplit_agent.serving.machine.actions import PublishNoise
 
@@ -140,6 +141,15 @@ class ControlPlane:
             on_oversize=self._on_oversize,
             client=client,
         )
+        self.peers = FollowedPeers(
+            self.bus,
+            status.node,
+            hear=self._on_node,
+            planned=self._planned,
+            known=lambda: [status.node for status in self._nodes.online()],
+            forget=self._forget_nodes,
+        )
+        """The other nodes that count."""
 
     def start(self) -> None:
         """Subscribe, register and begin connecting."""
@@ -149,7 +159,7 @@ class ControlPlane:
         # The controller's registration first: whether it is obeyed decides about all that follows.
         bus.subscribe(CONTROLLER_STATUS, self._on_controller)
         bus.subscribe(CLIENT_TOKENS, self._on_client_tokens)
-        bus.subscribe(NODE_STATUS, self._on_node)
+        bus.subscribe(NODE_STATUS, self._on_node, node)
         bus.subscribe(MODEL_OFFER, self._on_model)
         bus.subscribe(PROFILE_REQUEST, self._on_profile_request, node)
         bus.subscribe(INQUIRY, self._on_inquiry, node)
@@ -324,6 +334,8 @@ class ControlPlane:
     def _on_controller(self, _topic: str, controller: ControllerStatus | None) -> None:
         self._controller_is_there = controller is not None and controller.online
         self._tell_untold()
+        if controller is not None:
+            self.peers.hear_controller(controller)
         if controller is None or not controller.online:
             return  # What serves goes on serving; its blobs are in the cache.
         if controller.protocol != PROTOCOL:
@@ -361,11 +373,18 @@ class ControlPlane:
         (name,) = NODE_STATUS.names(topic)
         if name == self.status.node:
             self._registered.set()
+            self.peers.listens()
             self._on_own_status(status)
             return
         self._nodes.hear(name, status)
         if name in self._needed():
             self._memory.changed()
+        self.announce_nodes()
+
+    def _forget_nodes(self, names: Collection[str]) -> None:
+        """Nodes that this one hears of no more."""
+        for name in names:
+            self._nodes.hear(name, None)
         self.announce_nodes()
 
     def announce_nodes(self) -> None:
@@ -389,11 +408,14 @@ class ControlPlane:
         parts = (part for desired in self._desired.values() for spec in desired.epochs for part in spec.components)
         return frozenset(digest for part in parts for digest in digests_of(part.graph))
 
-    def _needed(self) -> frozenset[str]:
-        """Nodes that plans name."""
+    def _planned(self) -> frozenset[str]:
+        """Nodes that hold parts of what this node should hold."""
         plans = (plan for desired in self._desired.values() for plan in desired.epochs)
-        named = (name for plan in plans for name in plan.participants)
-        return frozenset((*named, *(deployment.source for deployment in self._deployments.values())))
+        return frozenset(name for plan in plans for name in plan.participants)
+
+    def _needed(self) -> frozenset[str]:
+        """Nodes that plans name, or that requests go to."""
+        return self._planned() | {deployment.source for deployment in self._deployments.values()}
 
     def _finds_room(self, table: Collection[object], name: object) -> bool:
         """Whether something may be remembered; a stranger who may write can name any number."""
@@ -449,6 +471,7 @@ class ControlPlane:
         self._memory.take(topic, holds=desired is not None)
         if not self.status.refused:
             self._handler.on_desired(model, desired)
+        self.peers.look()
 
     def _on_own_topic(self, row: Topic[Any], topic: str, message: object) -> None:
         _, model = row.names(topic)

@@ -279,7 +279,7 @@ class Agent:
             await self._http.close()
 
     def reload(self, configuration: AgentConfiguration) -> None:
-        """Apply what can change at run time, `[emulation]` and `[power]`; log the rest.
+        """Apply what can change at run time, `[emulation]`, `[power]` and `[node]`; log the rest.
 
         Raises:
             InvalidConfiguration: There is no power sensor of that name, or a file of the identity is missing or another's.
@@ -300,6 +300,7 @@ class Agent:
             self._profiler.set_slow_down(configuration.emulation.slow_down)
             self.control.update_status(emulated=configuration.emulation.active)
             log_emulation(configuration.emulation)
+        self.control.update_status(labels=dict(configuration.node.labels))
         later = [
             section
             for section in ("name", "broker", "data", "runtime", "http", "cache", "security")
@@ -459,7 +460,7 @@ class Agent:
         kept = {
             peer: address
             for peer, address in self._connected.items()
-            if peer not in self._addresses and self.plane.is_up(peer)
+            if peer not in self._addresses and peer in self.control.peers and self.plane.is_up(peer)
         }
         wanted = {**callers, **kept, **self._addresses}
         if wanted != self._connected:
@@ -469,6 +470,7 @@ class Agent:
     async def _keep_peers(self) -> None:
         while True:
             await asyncio.sleep(PEER_CHECK_S)
+            self.control.peers.look()
             self._connect_peers()
             if self._cache.room_was_made():
                 self._cause_returned()

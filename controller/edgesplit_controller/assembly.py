@@ -40,6 +40,7 @@ from edgesplit_controller.deciding.beside.shape_watch import ShapeWatch
 from edgesplit_controller.deciding.beside.source_watch import SourceWatch
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.fallbacks import Fallbacks
+from edgesplit_controller.deciding.measured_links import MeasuredLinks
 from edgesplit_controller.deciding.model_completion import ModelCompletion
 from edgesplit_controller.deciding.noise_guard import NoiseGuard
 from edgesplit_controller.deciding.plan_maker import PlanMaker
@@ -48,6 +49,7 @@ from edgesplit_controller.fleet.handling import HandlingBook
 from edgesplit_controller.fleet.node_clocks import NodeClocks
 from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.profiling_progress import Profiling
+from edgesplit_controller.fleet.reach.candidates import Candidates
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.fleet.traffic import Traffic
 from edgesplit_controller.models.catalog import Catalog
@@ -116,6 +118,7 @@ class Deciders:
     sources: SourceWatch
     changes: StateChanges
     maker: PlanMaker
+    links: MeasuredLinks
 
     @property
     def solved(self) -> dict[str, Mapping[str, int]]:
@@ -219,14 +222,17 @@ def make_deciders(known: Knowledge, store: Store, settings: PlanningSection, *, 
         events=known.events,
         settings=settings,
     )
+    candidates = Candidates(known.registry, settings.candidates)
     maker = PlanMaker(
         known.registry,
         known.speeds,
+        candidates,
         known.certainty,
         settings,
-        heavy,
+        heavy=heavy,
         drained=lambda: known.rollouts.state.drained,
     )
+    links = MeasuredLinks(known.registry, candidates, known.rollouts, known.catalog.deployed, known.outbox)
     batteries = BatteryFloors(known.registry, known.traffic, known.events, settings.thresholds, clock=time.monotonic)
     deployer = Deployer(
         known.rollouts,
@@ -238,6 +244,7 @@ def make_deciders(known: Knowledge, store: Store, settings: PlanningSection, *, 
         activation=Activation(
             known.rollouts, known.registry, store.blobs, writing=known.writing, events=known.events, heavy=heavy
         ),
+        links=links,
         events=known.events,
         settings=settings,
         clock=time.monotonic,
@@ -267,7 +274,7 @@ def make_deciders(known: Knowledge, store: Store, settings: PlanningSection, *, 
         clock=time.monotonic,
         limit_s=settings.time_limit_s + settings.prepare_limit_s,
     )
-    return Deciders(deployer, guard, batteries, fallbacks, completion, shapes, sources, changes, maker)
+    return Deciders(deployer, guard, batteries, fallbacks, completion, shapes, sources, changes, maker, links)
 
 
 def make_operations(
@@ -306,7 +313,9 @@ def make_operations(
     )
     changes = decide.changes
     return Operations(
-        fleet=FleetAnswers(known.registry, known.speeds, removal, lambda: known.rollouts.state.drained),
+        fleet=FleetAnswers(
+            known.registry, known.speeds, removal, drained=lambda: known.rollouts.state.drained, peers=decide.links.of
+        ),
         models=ModelAnswers(
             known.registry,
             known.catalog,
@@ -343,7 +352,7 @@ def make_operations(
         ),
         trust=TrustAnswers(trust, url, bus),
         inspection=InspectionAnswers(
-            FleetNow(known.registry, known.catalog, known.rollouts, known.traffic),
+            FleetNow(known.registry, known.catalog, known.rollouts, known.traffic, decide.links.of),
             decide.deployer,
             decide.guard,
             inquiries=known.inquiries,

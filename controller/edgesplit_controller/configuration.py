@@ -145,6 +145,9 @@ class PlanningSection(Section, frozen=True, kw_only=True):
         debounce_s: How long changes are collected before planning again. [s]
         prepare_limit_s: How long nodes may take to prepare an epoch. [s]
         profile_silence_s: How long a node may stay silent while it should profile a model. [s]
+        candidates: Among how many nodes a plan may choose: of more that match, those it uses, those that pins name and the fastest. In a
+            fleet of no more, links between all are measured, whether something is deployed or not.
+        known_nodes: So many nodes are known at most; what further ones say is ignored.
         fallbacks: What nodes keep ready for the loss of one: `per-node`, a plan without each node the serving plan
             uses, where memory allows, beside everything on the source; `local`, only the latter.
         shadow_requests: How many of a plan's first requests its source checks against the float model.
@@ -161,6 +164,8 @@ class PlanningSection(Section, frozen=True, kw_only=True):
     debounce_s: float = 0.5
     prepare_limit_s: float = 60.0
     profile_silence_s: float = 60.0
+    candidates: int = 16
+    known_nodes: int = 2000
     fallbacks: Literal["per-node", "local"] = "per-node"
     shadow_requests: int = 3
     shadow_every_s: float = 300.0
@@ -234,6 +239,9 @@ class ControllerConfiguration(Section, frozen=True, kw_only=True):
             raise InvalidConfiguration(
                 "controller.standby needs a broker that outlives the first controller: run one of its own instead of broker.embedded"
             )
+        for key in ("candidates", "known_nodes"):
+            if not getattr(self.planning, key) >= 1:
+                raise InvalidConfiguration(f"planning.{key} must be 1 or more")
 
     @property
     def store_path(self) -> Path:

@@ -57,6 +57,7 @@ class NodeMessages:
         events: Where changes of the fleet are told.
         seldom: Where messages that are not believed are told.
         knows_model: Whether something of that name was added.
+        most_nodes: Names of nodes beyond are nobody's.
 
     Attributes:
         ignored: Counts messages that were not taken in, by what is wrong with them.
@@ -78,6 +79,7 @@ class NodeMessages:
         events: EventLog,
         seldom: RateLimitedEvents,
         knows_model: Callable[[str], bool],
+        most_nodes: int,
     ) -> None:
         self._bus = bus
         self._registry, self._clocks, self._traffic, self._speeds = registry, clocks, traffic, speeds
@@ -85,7 +87,7 @@ class NodeMessages:
         self._rollouts, self._deployer, self._guard = rollouts, deployer, guard
         self._inquiries = inquiries
         self._events, self._seldom = events, seldom
-        self._plausibility = Plausibility(rollouts.highest_epoch, registry.names, knows_model)
+        self._plausibility = Plausibility(rollouts.highest_epoch, registry.names, knows_model, most_nodes)
         self._flood = EventFlood(registry.clock)
         self._handled: set[Topic[Any]] = set()
         self.ignored: Counter[str] = Counter()
@@ -146,12 +148,12 @@ class NodeMessages:
         if metrics is not None and not was_usable:
             self._deployer.fleet_changed()
         elif metrics is not None and (metrics.power_origin == "measured" or metrics.battery_fraction is not None):
-            self._deployer.figures_changed()
+            self._deployer.figures_changed(name)
 
     def _on_links(self, topic: str, links: LinkMetrics | None) -> None:
         (name,) = LINK_METRICS.names(topic)
         self._registry.set_links(name, links)
-        self._deployer.figures_changed()
+        self._deployer.figures_changed(name)
 
     def _on_profile(self, topic: str, report: ProfileReport | None) -> None:
         name, model = PROFILE_REPORT.names(topic)

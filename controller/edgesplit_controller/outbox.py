@@ -1,4 +1,4 @@
-"""What the controller publishes for nodes: models to profile, plans to hold, who the source of a model is.
+"""What the controller publishes for nodes: models to profile, plans to hold, peers, who the source of a model is.
 
 Owns: which topic each goes to, and what is removed with a model. Its rule: it only publishes, whoever calls it decides. Not here:
 the connection (`edgesplit.mqtt.bus`), the controller's registration (`service.py`).
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from edgesplit.control.inquiry_messages import INQUIRY, Inquiry
+from edgesplit.control.peer_messages import NODE_PEERS, NodePeers
 from edgesplit.control.plan_messages import DEPLOYMENT, DESIRED, Deployment, Desired
 from edgesplit.control.profile_messages import MODEL_OFFER, PROFILE_REQUEST, ModelOffer, ProfileRequest
 from edgesplit.mqtt.bus import MessageBus
@@ -18,7 +19,7 @@ __all__ = ["BusOutbox"]
 
 
 class BusOutbox:
-    """The port of catalog, roll-outs, profiling and inquiries to the bus.
+    """The port of catalog, roll-outs, links, profiling and inquiries to the bus.
 
     Args:
         bus: Where it is published.
@@ -48,6 +49,10 @@ class BusOutbox:
     def clear_deployment(self, model: str) -> None:
         """A model has no source any more."""
         self._bus.clear(DEPLOYMENT, model)
+
+    def publish_peers(self, node: str, peers: tuple[str, ...]) -> None:
+        """To which nodes a node keeps links."""
+        self._bus.publish(NODE_PEERS, NodePeers(node=node, peers=peers), node)
 
     def publish_offer(self, offer: ModelOffer) -> None:
         """Every node should profile a model."""

@@ -172,6 +172,7 @@ class Service:
             events=known.events,
             seldom=self._seldom,
             knows_model=self._knows_model,
+            most_nodes=settings.known_nodes,
         )
         self._home = self._make_home()
         self._flood = EventFlood(time.monotonic)
@@ -378,6 +379,7 @@ class Service:
             instance=self._instance,
             artifacts=artifacts,
             standbys=self.turn.standbys if online else (),
+            names_peers=True,
         )
 
     def _warnings(self) -> tuple[str, ...]:

@@ -145,3 +145,17 @@ def test_an_agent_without_a_runtime_says_so_in_one_sentence(tmp_path: Path) -> N
     assert ended.stdout == ""
     assert ended.stderr.startswith("edgesplit-agent: onnxruntime is not installed here")
     assert len(ended.stderr.splitlines()) == 1
+
+
+def test_labels_come_from_the_file_or_the_environment(tmp_path: Path) -> None:
+    text = MINIMUM + '[node]\nlabels = { site = "home", role = "edge" }\n'
+    assert load(text, tmp_path).node.labels == {"site": "home", "role": "edge"}
+    environment = {"EDGESPLIT_NODE_LABELS": '{ site = "work" }'}
+    assert load(text, tmp_path, environment).node.labels == {"site": "work"}
+    assert load(MINIMUM, tmp_path).node.labels == {}
+
+
+@pytest.mark.parametrize("labels", ['{ site = "" }', '{ "a b" = "c" }', "{ site = 3 }", '"site=home"'])
+def test_labels_that_cannot_be_are_refused_by_their_key(tmp_path: Path, labels: str) -> None:
+    with pytest.raises(InvalidConfiguration, match=r"node"):
+        load(MINIMUM + f"[node]\nlabels = {labels}\n", tmp_path)

@@ -13,7 +13,7 @@ from prometheus_client import generate_latest
 from edgesplit.control.component_messages import GraphRef
 from edgesplit.control.plan_messages import Deployment, Desired
 from edgesplit.control.profile_messages import ModelOffer
-from edgesplit.control.registration_messages import NODE_STATUS, NodeStatus
+from edgesplit.control.registration_messages import CONTROLLER_STATUS, NODE_STATUS, ControllerStatus, NodeStatus
 from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.release import PROTOCOL
 from edgesplit_agent import control, known_nodes
@@ -115,6 +115,8 @@ async def test_nodes_of_plans_are_peers_whoever_else_registers(monkeypatch: pyte
     monkeypatch.setattr(known_nodes, "MOST_NODES", 2)
     heard = Heard()
     plane = ControlPlane(BrokerAddress.parse("mqtt://127.0.0.1:1"), status("edge"), heard)
+    older = ControllerStatus(online=True, protocol=PROTOCOL, version="1", instance="1", artifacts="http://c")
+    plane._on_controller(CONTROLLER_STATUS.of(), older)  # all nodes are peers to it
     for name in ("stranger", "other-stranger"):
         plane._on_node(NODE_STATUS.of(name), status(name))
     plane._on_desired("edgesplit/1/nodes/edge/desired/m", desired("edge", edge_part(2)))

@@ -121,5 +121,5 @@ def test_the_age_of_a_link_is_what_its_sender_said_and_what_passed_since() -> No
     link = LinkState(to="b", up=True, bandwidth_bytes_per_s=1.0, latency_s=0.1, measured_at_unix_s=4e9, age_s=2.0)
     registry.set_links("a", LinkMetrics(node="a", instance="", links=(link,)))
     now_s = 53.0
-    ages = {(row.from_, row.to): row.age_s for row in link_rows(registry)}
+    ages = {(row.from_, row.to): row.age_s for row in link_rows(registry, lambda _: frozenset())}
     assert ages["a", "b"] == 5.0

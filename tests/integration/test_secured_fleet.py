@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from demo.ports import free_port
+from edgesplit.control.peer_messages import NODE_PEERS
 from edgesplit.control.registration_messages import NODE_STATUS, NodeStatus
 from edgesplit.errors import NotTrusted
 from edgesplit.mqtt.topic import ROOT
@@ -133,7 +134,9 @@ def test_a_node_that_is_removed_is_trusted_no_more_and_its_name_is_free(fleet: S
     )
     gone.client.publish(NODE_STATUS.of("gone"), msgspec.json.encode(status), qos=1, retain=True).wait_for_publish(10)
     blocking_until(lambda: [row["name"] for row in fleet.run("nodes")] == ["gone"], "the controller knows the node")
-    assert fleet.run("node", "remove", "gone")["topics"] == [NODE_STATUS.of("gone")]
+    kept = fleet.run("node", "remove", "gone")["topics"]
+    assert NODE_STATUS.of("gone") in kept
+    assert set(kept) <= {NODE_STATUS.of("gone"), NODE_PEERS.of("gone")}
     assert gone.gone.wait(5)
     assert fleet.run("nodes") == []
     fleet.join(fleet.run("node", "add", "gone")[0]["command"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -97,3 +98,58 @@ async def test_what_is_kept_on_another_programs_topics_is_there_again_at_a_broke
     finally:
         broker.terminate()
         broker.wait(10)
+
+
+async def test_what_was_subscribed_to_while_a_name_is_claimed_and_later_arrives_and_what_was_given_up_does_not() -> (
+    None
+):
+    got: list[str] = []
+    with EmbeddedBroker(f"mqtt://127.0.0.1:{free_port()}") as broker:
+        bus = MessageBus(broker.url, client_id="one", on_accepted=lambda: bus.subscribe(NOTE, heard, "early"))
+
+        def heard(_topic: str, note: Note | None) -> None:
+            got.append(note.text if note is not None else "")
+
+        await bus.connect(10)
+        bus.publish(NOTE, Note("kept"), "late")
+        bus.publish(NOTE, Note("at once"), "early")
+        await until(lambda: got == ["at once"])
+        bus.subscribe(NOTE, heard, "late")
+        await until(lambda: got == ["at once", "kept"])
+        bus.unsubscribe(NOTE, "late")
+        bus.publish(NOTE, Note("unheard"), "late")
+        bus.publish(NOTE, Note("heard"), "early")
+        await until(lambda: len(got) > 2)
+        await bus.close()
+    assert got == ["at once", "kept", "heard"]
+
+
+async def test_fleets_with_other_paths_in_their_urls_share_a_broker_and_hear_nothing_of_each_other() -> None:
+    got: dict[str, list[tuple[str, Note | None]]] = {"a": [], "b/c": [], "": []}
+
+    def heard(path: str, topic: str, note: Note | None) -> None:
+        got[path].append((topic, note))
+
+    with EmbeddedBroker(f"mqtt://127.0.0.1:{free_port()}") as broker:
+        buses = {path: MessageBus(f"{broker.url}/{path}", client_id=f"of-{path}") for path in got}
+        for path, bus in buses.items():
+            bus.subscribe(NOTE, partial(heard, path))
+            await bus.connect(10)
+        for path, bus in buses.items():
+            bus.publish(NOTE, Note(f"of {path}"), "x")
+        await until(lambda: all(got.values()))
+        assert got == {path: [(NOTE.of("x"), Note(f"of {path}"))] for path in got}
+        assert await buses["b/c"].retained("edgesplit/1/t/#") == {NOTE.of("x")}
+        for bus in buses.values():
+            await bus.close()
+
+
+@pytest.mark.parametrize("path", ["a b", "a//b", "+", "a/#x", "$SYS", "a" * 65])
+def test_a_path_that_cannot_stand_above_topics_is_refused(path: str) -> None:
+    with pytest.raises(InvalidConfiguration, match="broker URL"):
+        BrokerAddress.parse(f"mqtt://host/{path}")
+
+
+def test_a_path_stands_above_topics() -> None:
+    assert BrokerAddress.parse("mqtt://host:1883/fleets/home/").prefix == "fleets/home/"
+    assert BrokerAddress.parse("mqtt://host/").prefix == ""

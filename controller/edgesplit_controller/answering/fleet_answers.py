@@ -37,15 +37,23 @@ class FleetAnswers:
         speeds: How profiles are corrected.
         removal: Forgets nodes.
         drained: Nodes that plans leave out, and since when. [s since the epoch]
+        peers: Of each node: to which links are measured.
     """
 
     def __init__(
-        self, registry: Registry, speeds: Speeds, removal: NodeRemoval, drained: Callable[[], Mapping[str, float]]
+        self,
+        registry: Registry,
+        speeds: Speeds,
+        removal: NodeRemoval,
+        *,
+        drained: Callable[[], Mapping[str, float]],
+        peers: Callable[[str], frozenset[str]],
     ) -> None:
         self._registry = registry
         self._speeds = speeds
         self._removal = removal
         self._drained = drained
+        self._peers = peers
 
     async def answer(self, asked: FleetOperation) -> list[NodeRow] | list[LinkRow] | NodeRemovedDocument:
         """Carry out an operation.
@@ -57,7 +65,7 @@ class FleetAnswers:
             case ListNodes():
                 return node_rows(self._registry, self._speeds, self._drained(), time.time())
             case ListLinks():
-                return link_rows(self._registry)
+                return link_rows(self._registry, self._peers)
             case RemoveNode():
                 return await self._removal.remove(asked.name)
             case _:
@@ -96,21 +104,23 @@ def node_rows(registry: Registry, speeds: Speeds, drained: Mapping[str, float], 
                 steadiness=metrics.steadiness if metrics is not None else None,
                 insecure=status.insecure,
                 drained_unix_s=drained.get(name),
+                labels=dict(status.labels),
             )
         )
     return rows
 
 
-def link_rows(registry: Registry) -> list[LinkRow]:
-    """`splitctl links`: every direction between nodes that are connected now, those without a measurement too."""
+def link_rows(registry: Registry, peers: Callable[[str], frozenset[str]]) -> list[LinkRow]:
+    """`splitctl links`: every direction between nodes that are connected now which is measured, or is to be.
+
+    Args:
+        registry: The fleet.
+        peers: Of each node: to which links are to be measured.
+    """
     measured = {(start, link.to): link for start, link in registry.links()}
-    online = sorted(registry.online())
-    return [
-        _link_row(registry, start, end, measured.get((start, end)))
-        for start in online
-        for end in online
-        if start != end
-    ]
+    online = frozenset(registry.online())
+    counted = {(start, end) for start in online for end in peers(start) & online}
+    return [_link_row(registry, start, end, measured.get((start, end))) for start, end in sorted({*measured, *counted})]
 
 
 def _link_row(registry: Registry, start: str, end: str, link: LinkState | None) -> LinkRow:

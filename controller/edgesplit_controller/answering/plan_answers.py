@@ -12,7 +12,9 @@ import time
 from functools import partial
 from typing import assert_never
 
-from edgesplit.errors import InvalidInput, NodeUnreachable
+import msgspec
+
+from edgesplit.errors import EdgesplitError, InvalidInput, NodeUnreachable
 from edgesplit.names import planned_name
 from edgesplit.operations.plan_operations import (
     DeployDocument,
@@ -27,6 +29,7 @@ from edgesplit.operations.plan_operations import (
     UndeployModel,
 )
 from edgesplit.planning.problem import Problem
+from edgesplit.planning.selector import parsed_selector
 from edgesplit_controller.answering.inbox import Progress
 from edgesplit_controller.answering.plan_documents import (
     fallback_rows,
@@ -45,7 +48,7 @@ from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.fleet.traffic import Traffic
 from edgesplit_controller.models.catalog import Catalog
-from edgesplit_controller.models.planning_shapes import deployments_of
+from edgesplit_controller.models.planning_shapes import deployments_of, of_model
 from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.rollout.noise_checks import refused_int8
 from edgesplit_controller.stating.predicting.prediction_intervals import Certainty
@@ -53,6 +56,9 @@ from edgesplit_controller.stating.promised_streams import waiting_beside
 from edgesplit_controller.storage.deployment_state import active_plans
 
 __all__ = ["PlanAnswers"]
+
+MOST_NAMED = 12
+"""Labels that a refusal quotes."""
 
 
 class PlanAnswers:
@@ -129,12 +135,15 @@ class PlanAnswers:
             raise InvalidInput(f"--wait is {asked.wait_s:g}: give a number of seconds greater than 0")
         if asked.plan is not None and is_pattern(asked.source):
             raise InvalidInput(f"--plan is of one source, and {asked.source!r} may mean several: name one node")
+        if asked.on:
+            self._check_selected(asked.on)
         first = self._sources.first(asked.name, asked.source)
         self._check_open(asked.name, first)
         progress("planning and preparing" if asked.plan is None else "preparing", None)
-        change = await self._deployer.deploy(asked.name, first, asked.wait_s, asked.plan)
+        change = await self._deployer.deploy(asked.name, first, asked.wait_s, asked.plan, on=asked.on)
         left_s = max(0.0, started_s + asked.wait_s - time.monotonic())
         unplanned = (
+            *await self._select_beside(asked.name, asked.on),
             *await self._shapes.deployed(asked.name),
             *await self._sources.deployed(asked.name, asked.source, left_s),
         )
@@ -158,6 +167,33 @@ class PlanAnswers:
             raise InvalidInput(
                 f"node {source} is drained: let plans use it again with splitctl undrain {source}, or choose another source"
             )
+
+    def _check_selected(self, on: str) -> None:
+        """Refuse a selector that means no node: it would leave everything on the source, and nobody asks for that by labels.
+
+        Raises:
+            InvalidInput: It cannot be read, or selects none.
+        """
+        selector = parsed_selector(on)
+        labels = [node.status.labels for node in self._registry.nodes.values() if node.status is not None]
+        if not any(map(selector.matches, labels)):
+            known = ", ".join(sorted({f"{key}={value}" for one in labels for key, value in one.items()})[:MOST_NAMED])
+            raise InvalidInput(
+                f"no node has the labels {selector}: there are {known or 'no labels yet ([node] labels)'}"
+            )
+
+    async def _select_beside(self, model: str, on: str) -> tuple[str, ...]:
+        """Have what is deployed beside a model's first planning shape and source follow its selector; a sentence for each that cannot."""
+        sentences: list[str] = []
+        for name in of_model(self._deployer.deployments, model):
+            goals = self._deployer.goals(name)
+            if name == model or goals.on == on:
+                continue
+            try:
+                await self._deployer.set_goals(name, msgspec.structs.replace(goals, on=on))
+            except EdgesplitError as error:
+                sentences.append(f"{name} keeps its plan: {error}")
+        return tuple(sentences)
 
     def _source_rows(self, model: str) -> tuple[SourceRow, ...]:
         """What serves at each source of a model."""

@@ -101,6 +101,8 @@ def plan_document(
         serving=serving,
         pins=pins,
         forbidden=plan.goals.forbidden,
+        on=plan.goals.on,
+        candidates=tuple(node.name for node in plan.problem.nodes),
         fallbacks=dict(fallbacks or {}),
         battery=battery,
         energy_per_node=energy_rows(plan, usage),

@@ -161,7 +161,7 @@ class Studies:
         before, after = active.assignment, solution.assignment
         moved = [entry for entry in problem.operators if before.node_of.get(entry.name) != after.node_of[entry.name]]
         # What is supposed of a link is certain.
-        evidence = self._certainty.evidence(asked.name, problem.source).without_links(
+        evidence = self._certainty.evidence(asked.name, problem).without_links(
             (link.from_, link.to) for link in asked.links
         )
         interval_of = partial(interval_under, evidence, self._catalog.get(asked.name), problem)
@@ -214,7 +214,7 @@ class Studies:
             found = await asyncio.to_thread(_trace, problem, asked, on_point)
             interval_of = partial(
                 interval_under,
-                self._certainty.evidence(asked.name, problem.source),
+                self._certainty.evidence(asked.name, problem),
                 self._catalog.get(asked.name),
                 problem,
             )

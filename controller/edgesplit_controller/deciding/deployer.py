@@ -13,8 +13,10 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 
+import msgspec
+
 from edgesplit.errors import ChangeUnderWay, NotDeployed, NotProfiledYet, PlanInfeasible
-from edgesplit.names import source_of
+from edgesplit.names import base_name, source_of
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment, FixedPlan
@@ -25,6 +27,7 @@ from edgesplit_controller.deciding.changes.declined import DeclinedPlans
 from edgesplit_controller.deciding.changes.fleet_figures import figures_of
 from edgesplit_controller.deciding.changes.trigger import ModelChange, ModelWatch, Trigger
 from edgesplit_controller.deciding.fallbacks import Fallbacks
+from edgesplit_controller.deciding.measured_links import MeasuredLinks
 from edgesplit_controller.deciding.plan_change import PlanChanges
 from edgesplit_controller.deciding.plan_maker import PlanMaker
 from edgesplit_controller.deciding.relevance import Relevance
@@ -42,6 +45,8 @@ from edgesplit_controller.storage.deployment_state import DeploymentState
 __all__ = ["Deployer"]
 
 TICK_S = 0.25
+MEASURE_S = 5.0
+"""How long deploying waits for links that nobody measured before. [s]"""
 DRAIN_LIMIT_S = 15.0
 """How long `undeploy` waits for the last requests to end."""
 
@@ -57,6 +62,7 @@ class Deployer:
         batteries: What battery floors allow.
         fallbacks: Plans for the worst, after each change.
         activation: Brings plans to their nodes.
+        links: Which of them are measured.
         events: Where decisions are told.
         settings: Debounce and limits.
         clock: Monotonic seconds, the same as the rollouts'.
@@ -75,6 +81,7 @@ class Deployer:
         batteries: BatteryFloors,
         fallbacks: Fallbacks,
         activation: Activation,
+        links: MeasuredLinks,
         events: EventLog,
         settings: PlanningSection,
         clock: Callable[[], float],
@@ -84,6 +91,7 @@ class Deployer:
         self._models = models
         self._batteries = batteries
         self._fallbacks = fallbacks
+        self._links = links
         self._events = events
         self._settings = settings
         self._clock = clock
@@ -176,10 +184,10 @@ class Deployer:
             self._rollouts.step(name)
             self._replanner.watch(name).dirty.set()
 
-    def figures_changed(self) -> None:
-        """What nodes measured changed, and nobody came or went: look whether plans still hold."""
+    def figures_changed(self, node: str) -> None:
+        """What a node measured changed, and nobody came or went: look whether the plans that may use it still hold."""
         self._fleet_moved.set()
-        for name in tuple(self.deployments):
+        for name in self._links.concerned(node):
             self._replanner.watch(name).dirty.set()
 
     def store_healed(self) -> None:
@@ -263,6 +271,7 @@ class Deployer:
         plan: FixedPlan | None = None,
         *,
         beforehand: Assignment | None = None,
+        on: str | None = None,
     ) -> ModelChange:
         """Plan, prepare, activate; on another source than before, move there.
 
@@ -272,6 +281,7 @@ class Deployer:
             wait_s: How long it may take to serve. [s]
             plan: Served as it is; it stays until a plan is asked for again, by this without one or by other goals.
             beforehand: A plan that was made together with others', served where it can still be.
+            on: Selector of the nodes that its plans may use, empty for those of the source's site; None: the one that its model has.
 
         Raises:
             PlanInfeasible: No plan satisfies the goals, or the one that was given does not.
@@ -281,17 +291,19 @@ class Deployer:
         """
         deadline_s = self._clock() + wait_s
         async with self._turn(model, deadline_s) as watch:
-            goals = self.goals(model)
-            problem, fixed = await self._problem_once_profiled(
-                model, watch, source, goals, deadline_s=deadline_s, plan=plan
-            )
-            trigger = Trigger("deployed", True, deadline_s, kind="deployed")
-            if beforehand is not None:
-                with contextlib.suppress(PlanInfeasible):  # the fleet changed since
-                    return await self._changes.change(
-                        model, watch, problem, goals, trigger, fixed=beforehand, kept=False
-                    )
-            return await self._changes.change(model, watch, problem, goals, trigger, fixed=fixed)
+            goals = msgspec.structs.replace(self.goals(model), on=self.goals(base_name(model)).on if on is None else on)
+            with self._links.expecting(model, source, goals):
+                await self._until_measured(model, source, goals, deadline_s)
+                problem, fixed = await self._problem_once_profiled(
+                    model, watch, source, goals, deadline_s=deadline_s, plan=plan
+                )
+                trigger = Trigger("deployed", True, deadline_s, kind="deployed")
+                if beforehand is not None:
+                    with contextlib.suppress(PlanInfeasible):  # the fleet changed since
+                        return await self._changes.change(
+                            model, watch, problem, goals, trigger, fixed=beforehand, kept=False
+                        )
+                return await self._changes.change(model, watch, problem, goals, trigger, fixed=fixed)
 
     async def set_goals(self, model: str, goals: Goals) -> ModelChange:
         """Plan under new goals, without hysteresis; they are kept only once a plan of them serves.
@@ -431,8 +443,22 @@ class Deployer:
         """Deadlines pass without anybody reporting anything."""
         while True:
             await asyncio.sleep(TICK_S)
+            self._links.look()
             for name in tuple(self.deployments):
                 self._rollouts.step(name)
+
+    async def _until_measured(self, model: str, source: str, goals: Goals, deadline_s: float) -> None:
+        """In a large fleet links are measured only once they may be used: the first plan is worth a moment's wait."""
+        limit_s = min(deadline_s, self._clock() + MEASURE_S)
+        if not self._registry.node(source).usable:
+            return  # planning says why
+        while not self._links.all_are and self._clock() < limit_s:
+            if not self._links.missing(model, source, goals):
+                return
+            self._fleet_moved.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, limit_s - self._clock())):
+                    await self._fleet_moved.wait()
 
     async def _problem_once_profiled(
         self, model: str, watch: ModelWatch, source: str, goals: Goals, *, deadline_s: float, plan: FixedPlan | None

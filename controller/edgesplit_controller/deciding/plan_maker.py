@@ -27,6 +27,7 @@ from edgesplit_controller.deciding.changes.switch_decision import Decision, deci
 from edgesplit_controller.deciding.changes.trigger import Learned
 from edgesplit_controller.fleet.node_readiness import check_source, refuse_holder
 from edgesplit_controller.fleet.node_speeds import Speeds
+from edgesplit_controller.fleet.reach.candidates import Candidates
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.fleet.runtime_support import too_old
 from edgesplit_controller.models.model_record import ModelRecord
@@ -52,6 +53,7 @@ class PlanMaker:
     Args:
         registry: The fleet.
         speeds: Its execution profiles as they hold now.
+        reach: Which of its nodes plans may use.
         certainty: How sure its figures are.
         settings: Time limit, latency model, thresholds.
         heavy: Held while a problem is solved.
@@ -65,14 +67,16 @@ class PlanMaker:
         self,
         registry: Registry,
         speeds: Speeds,
+        reach: Candidates,
         certainty: Certainty,
         settings: PlanningSection,
-        heavy: asyncio.Lock,
         *,
+        heavy: asyncio.Lock,
         drained: Callable[[], Collection[str]] = frozenset,
     ) -> None:
         self._registry = registry
         self._speeds = speeds
+        self._reach = reach
         self._certainty = certainty
         self._settings = settings
         self._heavy = heavy
@@ -88,9 +92,9 @@ class PlanMaker:
         if goals.min_rate_hz is not None:
             loads = promised(active_plans(others), model=record.name, source=source)
         used_bytes = _held(record, others).taken_bytes
-        return snapshot_of(
-            self._registry, self._speeds, record, self._left_open(goals, source), used_bytes=used_bytes, loads=loads
-        )
+        left_open = self._left_open(goals, source)
+        among = self._reach.of(record, source, left_open, others.get(record.name))
+        return snapshot_of(self._registry, self._speeds, record, among, used_bytes=used_bytes, loads=loads)
 
     def problem(self, record: ModelRecord, source: str, goals: Goals, others: Mapping[str, DeploymentState]) -> Problem:
         """State the problem of one model now.
@@ -109,8 +113,11 @@ class PlanMaker:
         check_source(self._registry, record, source)
         held = _held(record, others)
         loads = promised(active_plans(others), model=record.name, source=source)
+        left_open = self._left_open(goals, source)
+        among = self._reach.of(record, source, left_open, others.get(record.name))
         candidates: list[Candidate] = []
-        for name, node in self._registry.nodes.items():
+        for name in sorted(among):
+            node = self._registry.node(name)
             profile = self._speeds.profile(name, record.name, record.sha256)
             if not node.usable or node.status is None or node.metrics is None or profile is None:
                 continue
@@ -132,8 +139,8 @@ class PlanMaker:
             noise=record.manifest.noise,
             source=source,
             candidates=candidates,
-            links=self._registry.links(),
-            goals=self._left_open(goals, source),
+            links=self._registry.links(among),
+            goals=left_open,
             latency_model=self._settings.latency_model,
             codecs=record.manifest.codecs,
             link_loads=loads.links,
@@ -214,7 +221,9 @@ class PlanMaker:
                 raise InvalidInput(
                     f"the plan uses {node}, which is drained: splitctl undrain {node} lets plans use it again"
                 )
-            refuse_holder(self._registry, record, goals, node)
+            refuse_holder(
+                self._registry, record, goals, node, is_candidate=node in self._reach.matching(problem.source, goals.on)
+            )
         return fixed_assignment(plan, problem, record.graph)
 
     async def fixed_draft(
@@ -324,7 +333,7 @@ class PlanMaker:
     def _now(self, record: ModelRecord, problem: Problem) -> PresentTimes:
         found = {node.name: self._speeds.profile(node.name, record.name, record.sha256) for node in problem.nodes}
         profiles = {name: profile for name, profile in found.items() if profile is not None}
-        evidence = self._certainty.evidence(record.name, problem.source)
+        evidence = self._certainty.evidence(record.name, problem)
         return PresentTimes(profiles, self._speeds.timed_s(record.name), self._speeds.coded(record.name), evidence)
 
     def _solve(

@@ -31,15 +31,18 @@ def check_source(registry: Registry, record: ModelRecord, node: str) -> None:
     _check(registry, record, node, "be the source", "choose another source")
 
 
-def refuse_holder(registry: Registry, record: ModelRecord, goals: Goals, node: str) -> NoReturn:
+def refuse_holder(registry: Registry, record: ModelRecord, goals: Goals, node: str, *, is_candidate: bool) -> NoReturn:
     """Say why a node that a given plan needs is not in the problem. As `check_source`.
 
     Raises:
-        InvalidInput: It is forbidden, too.
+        InvalidInput: It is forbidden, or no candidate, too.
         NodeUnreachable: It has no links, too.
     """
     if node in goals.forbidden:
         raise InvalidInput(f"the plan uses {node}, which is forbidden: allow it with splitctl allow {node}")
+    if not is_candidate and registry.knows(node):
+        which = f"has no labels {goals.on}" if goals.on else "is of another site than the source"
+        raise InvalidInput(f"the plan uses {node}, which {which}: deploy with --on and a selector that means it, too")
     _check(registry, record, node, "hold a part of the plan", "use another node")
     raise NodeUnreachable(f"node {node} has no links both ways now: wait a little, or use another node")
 

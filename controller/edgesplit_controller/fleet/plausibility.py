@@ -40,6 +40,7 @@ class Plausibility:
         highest_epoch: The highest number handed out of a model; 0 for none.
         known: Names of nodes that were heard of.
         knows_model: Whether a model of that name was added, or a plan of it was ever made.
+        most_nodes: Names beyond are nobody's.
     """
 
     def __init__(
@@ -47,10 +48,12 @@ class Plausibility:
         highest_epoch: Callable[[str], int],
         known: Callable[[], Collection[str]],
         knows_model: Callable[[str], bool] = lambda _: True,
+        most_nodes: int = MOST_NODES,
     ) -> None:
         self._highest_epoch = highest_epoch
         self._known = known
         self._knows_model = knows_model
+        self._most_nodes = most_nodes
         self._strange_models: set[str] = set()
 
     def doubt(self, row: Topic[Any], topic: str, message: msgspec.Struct | None) -> str:
@@ -62,8 +65,8 @@ class Plausibility:
         except InvalidInput as error:
             return str(error)
         node, model = named["node"], named.get("model", "")
-        if node not in self._known() and len(self._known()) >= MOST_NODES:
-            return f"{MOST_NODES} nodes are known already: remove those that are gone (splitctl node remove)"
+        if node not in self._known() and len(self._known()) >= self._most_nodes:
+            return f"{self._most_nodes} nodes are known already: remove those that are gone (splitctl node remove)"
         if model and not self._may_be_model(model):
             return f"{model!r} is no model here, and {MOST_STRANGE_MODELS} others were named that are none"
         if message is None:
@@ -71,7 +74,10 @@ class Plausibility:
         said = getattr(message, "node", node), getattr(message, "model", model)
         if said != (node, model or said[1]):
             return f"it says that it is of node {said[0]!r}" + (f" and model {said[1]!r}" if model else "")
-        figures = list(_figures("", msgspec.to_builtins(message)))
+        if not model and _is_plain(message):
+            figures: list[tuple[str, float]] = []  # what nodes say of themselves every second has no epochs in it
+        else:
+            figures = list(_figures("", msgspec.to_builtins(message)))
         return self._epoch_doubt(model, figures) or _figure_doubt(row, figures)
 
     def _may_be_model(self, name: str) -> bool:
@@ -108,6 +114,19 @@ def _figure_doubt(row: Topic[Any], figures: list[tuple[str, float]]) -> str:
         if not (math.isfinite(figure) and least <= figure <= MOST):
             return f"{name} is {figure:g}, which cannot be"
     return ""
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether no number in it is below zero, above what can be, or none."""
+    if isinstance(value, bool | str) or value is None:
+        return True
+    if isinstance(value, int | float):
+        return 0 <= value <= MOST
+    if isinstance(value, msgspec.Struct):
+        return all(_is_plain(getattr(value, name)) for name in value.__struct_fields__)
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, value.values()))
+    return isinstance(value, list | tuple) and all(map(_is_plain, value))
 
 
 def _key(name: str) -> str:

@@ -123,11 +123,19 @@ class Registry:
         self.clock = clock
         self._nodes: dict[str, FleetNode] = {}
         self._usage = UsageSums()
+        self._listed: dict[str, FleetNode] | None = None
+        self._online: tuple[str, ...] | None = None
+        self.revision = 0
+        """Another number whenever nodes came, went, or said something else of themselves."""
+        self.profiles_revision = 0
+        """Another number whenever a node profiled a model."""
 
     @property
     def nodes(self) -> Mapping[str, FleetNode]:
         """Nodes that registered, by name, in alphabetical order."""
-        return {name: self._nodes[name] for name in sorted(self._nodes) if self._nodes[name].status is not None}
+        if self._listed is None:
+            self._listed = {name: node for name, node in sorted(self._nodes.items()) if node.status is not None}
+        return self._listed
 
     def names(self) -> Collection[str]:
         """Names under which anything was ever heard."""
@@ -153,7 +161,9 @@ class Registry:
 
     def online(self) -> tuple[str, ...]:
         """Nodes that are connected and not refused."""
-        return tuple(name for name, node in self.nodes.items() if node.online and not node.refused)
+        if self._online is None:
+            self._online = tuple(name for name, node in self.nodes.items() if node.online and not node.refused)
+        return self._online
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -167,7 +177,15 @@ class Registry:
 
     def gone(self, names: frozenset[str]) -> frozenset[str]:
         """Which of `names` are not there: never registered, offline, or refused."""
-        return names - frozenset(self.online())
+        return frozenset(name for name in names if not self._is_there(name))
+
+    def _is_there(self, name: str) -> bool:
+        node = self._nodes.get(name)
+        return node is not None and node.online and not node.refused
+
+    def _nodes_changed(self) -> None:
+        self._listed = self._online = None
+        self.revision += 1
 
     def set_status(self, name: str, status: NodeStatus | None) -> tuple[FleetChange, ...]:
         """Take in a registration or a last will; None removes the node."""
@@ -176,6 +194,8 @@ class Registry:
         node = self._entry(name)
         before, was_refused = node.status, node.refused
         was_online = node.online
+        if status != before:
+            self._nodes_changed()
         node.status = status
         if status is None or not status.online:
             if not was_online:
@@ -230,6 +250,7 @@ class Registry:
             node.profiles.pop(model, None)
             return ()
         node.profiles[model], node.profiled_s[model] = report, self.clock()
+        self.profiles_revision += before is None or before.profile != report.profile
         return tuple(_profile_news(before, report))
 
     def heard(self, name: str) -> None:
@@ -252,6 +273,7 @@ class Registry:
     def forget_node(self, name: str) -> None:
         """Drop a node and all that it reported."""
         self._nodes.pop(name, None)
+        self._nodes_changed()
         self._usage.forget_node(name)
 
     def forget_profiles(self, model: str) -> None:
@@ -293,14 +315,18 @@ class Registry:
         steadiness = metrics.steadiness if metrics is not None else None
         return steadiness.spread if steadiness is not None and steadiness.regime == "restless" else 0.0
 
-    def links(self) -> tuple[tuple[str, LinkState], ...]:
-        """Links between nodes that are connected now: sending node and its measurement."""
-        there = frozenset(self.online())
+    def links(self, among: Collection[str] | None = None) -> tuple[tuple[str, LinkState], ...]:
+        """Links between nodes that are connected now: sending node and its measurement.
+
+        Args:
+            among: Both ends are among these; None: among all.
+        """
+        there = frozenset(self.online() if among is None else filter(self._is_there, among))
         return tuple(
             (name, link)
-            for name, node in self.nodes.items()
-            if name in there and node.links is not None
-            for link in node.links.links
+            for name in sorted(there)
+            if (links := self._nodes[name].links) is not None
+            for link in links.links
             if link.to in there
         )
 

@@ -132,8 +132,9 @@ def goals_text(goals: Goals) -> str:
     pins = "; ".join(f"{pin.selector} on {', '.join(pin.nodes) or 'the source'}" for pin in goals.pins)
     pinned = f", pinned: {pins}" if pins else ""
     forbidden = f", not on {', '.join(goals.forbidden)}" if goals.forbidden else ""
+    among = f", among nodes with {goals.on}" if goals.on else ""
     weights = f"latency {goals.latency_weight:g}, energy {goals.energy_weight:g}"
-    return f"{weights}, noise at most {noise}{device}{sustained}{battery}{pinned}{forbidden}"
+    return f"{weights}, noise at most {noise}{device}{sustained}{battery}{pinned}{among}{forbidden}"
 
 
 def _same_selector(left: PinRule, right: PinRule) -> bool:

@@ -129,7 +129,7 @@ def allowed_nodes(
     for unit, nodes in allowed.items():
         if not set(nodes).intersection(usable):
             raise PlanInfeasible(
-                f"{model} has no plan: {said[unit]}, which no plan can use now (offline, forbidden, drained, not profiled, or "
-                "without links): bring a node back, or lift the pin with splitctl unpin"
+                f"{model} has no plan: {said[unit]}, which no plan can use now (offline, forbidden, drained, left out by --on or of another site, "
+                "not profiled, or without links): bring a node back, or lift the pin with splitctl unpin"
             )
     return {unit: tuple(node for node in nodes if node in usable) for unit, nodes in allowed.items()}

@@ -25,6 +25,7 @@ class ControllerStatus(Message, frozen=True, kw_only=True):
         instance: Drawn at each start; a change means it restarted.
         artifacts: Base URL of the artifact server, without a slash at its end.
         standbys: Machines on which a further controller waits to take over.
+        names_peers: It tells each node which peers count (`nodes/NODE/peers`); of one that does not, all do.
     """
 
     online: bool
@@ -33,6 +34,7 @@ class ControllerStatus(Message, frozen=True, kw_only=True):
     instance: str
     artifacts: str
     standbys: tuple[str, ...] = ()
+    names_peers: bool = False
 
 
 CONTROLLER_STATUS = Topic(
@@ -77,6 +79,7 @@ class NodeStatus(Message, frozen=True, kw_only=True):
         warnings: What is wrong with how it is set up, one sentence each, while it works all the same.
         opsets: Newest version of ONNX operators that its runtime loads, by domain; empty: it does not say.
         insecure: It listens to strangers, for its configuration says `insecure_network = true`.
+        labels: Of its configuration, such as `site` and `role`; deployments choose nodes by them.
     """
 
     node: str
@@ -95,6 +98,7 @@ class NodeStatus(Message, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     opsets: dict[str, int] = msgspec.field(default_factory=dict[str, int])
     insecure: bool = False
+    labels: dict[str, str] = msgspec.field(default_factory=dict[str, str])
 
 
 NODE_STATUS = Topic(

@@ -24,7 +24,8 @@ class BrokerSection(Section, frozen=True, kw_only=True):
     """Where the control plane is.
 
     Attributes:
-        url: `mqtt://[user:password@]host:1883` or `mqtts://host:8883`; `/ ? # @` in a password percent-encoded.
+        url: `mqtt://[user:password@]host:1883` or `mqtts://host:8883`; `/ ? # @` in a password percent-encoded. A path, as in
+            `mqtt://host/site-a`, stands above all topics: fleets with different ones share a broker.
         ca_file: For TLS: PEM certificates that may have signed the broker's; empty: the system's.
         cert_file: For TLS: PEM certificate of this program, for brokers that ask for one.
         key_file: For TLS: its key; empty: it is in `cert_file`.

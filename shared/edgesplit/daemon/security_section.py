@@ -105,6 +105,11 @@ class SecuritySection(Section, frozen=True, kw_only=True):
                 raise InvalidConfiguration(
                     f"[security] mode is fleet, and [broker] url {broker} is not TLS: write mqtts:// (docs/broker.md)"
                 )
+            if broker.prefix:
+                raise InvalidConfiguration(
+                    f"[security] mode is fleet, and [broker] url {broker} has the path {broker.prefix}: what is signed for one fleet would count "
+                    "in another of the same authority; give this one a broker of its own, or leave the path out"
+                )
             return
         open_ = _beyond_loopback(listens)
         if open_ and not self.insecure_network:

@@ -6,6 +6,7 @@ sentence that never repeats a password. Not here: connecting (`mqtt/bus.py`), wh
 
 from __future__ import annotations
 
+import re
 import ssl
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ __all__ = ["NO_FILES", "BrokerAddress", "TlsFiles"]
 
 PORT = 1883
 TLS_PORT = 8883
+_PREFIX = re.compile(r"[A-Za-z0-9_-]{1,64}(/[A-Za-z0-9_-]{1,64}){0,7}")
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class BrokerAddress:
     Attributes:
         tls: Whether the scheme is `mqtts`.
         files: What TLS needs beyond the system's authorities.
+        prefix: Levels above all topics, from the URL's path, with a slash at their end; empty for none: several fleets share a broker by it.
     """
 
     host: str
@@ -60,6 +63,7 @@ class BrokerAddress:
     user: str | None
     password: str | None
     files: TlsFiles = NO_FILES
+    prefix: str = ""
 
     def __str__(self) -> str:
         """Host and port only: what logs and status lines may show."""
@@ -74,7 +78,7 @@ class BrokerAddress:
 
     @classmethod
     def parse(cls, url: str, files: TlsFiles = NO_FILES) -> BrokerAddress:
-        """Read `mqtt://[user:password@]host[:1883]` or `mqtts://…[:8883]`.
+        """Read `mqtt://[user:password@]host[:1883][/prefix]` or `mqtts://…[:8883][/prefix]`.
 
         Raises:
             InvalidConfiguration: Another scheme, no host, a port out of range, characters that must be
@@ -95,9 +99,15 @@ class BrokerAddress:
                 "the broker URL cannot be read: after the host comes a port from 1 to 65535, or nothing "
                 "(mqtt://user:password@host:1883)"
             ) from error
-        if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname or parts.path not in {"", "/"} or parts.query:
+        if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname or parts.query or parts.fragment:
             shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if separator else url
             raise InvalidConfiguration(f"broker URL {shown!r} must look like mqtt://host:1883 or mqtts://host:8883")
+        levels = parts.path.strip("/")
+        if levels and not _PREFIX.fullmatch(levels):
+            raise InvalidConfiguration(
+                f"the broker URL's path {levels!r} cannot stand above topics: name levels of letters, digits, dashes and underscores, "
+                "with slashes between (mqtt://host:1883/site-a)"
+            )
         if port == 0:
             raise InvalidConfiguration("the broker URL names port 0: leave the port out for 1883 (TLS: 8883)")
         tls = parts.scheme == "mqtts"
@@ -114,6 +124,7 @@ class BrokerAddress:
             user=unquote(parts.username) if parts.username else None,
             password=unquote(parts.password) if parts.password else None,
             files=files,
+            prefix=f"{levels}/" if levels else "",
         )
 
     def tls_context(self) -> ssl.SSLContext:

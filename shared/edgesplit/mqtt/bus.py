@@ -26,7 +26,7 @@ from edgesplit.mqtt.packet_limit import Oversize, PacketLimit
 from edgesplit.mqtt.paho_client import BrokerClient, ClientEvents, ClientMaker, PahoClient
 from edgesplit.mqtt.retained_state import OnForeign, RetainedState
 from edgesplit.mqtt.signed.sealing import PlainSealing, Said, Sealing
-from edgesplit.mqtt.subscriptions import Subscription, SubscriptionRound
+from edgesplit.mqtt.subscriptions import Deliveries, Delivery, Subscription, SubscriptionRound
 from edgesplit.mqtt.topic import ROOT, Topic
 from edgesplit.mqtt.topic_filters import matches, with_further
 from edgesplit.trust.subjects import PeerCertificate
@@ -98,6 +98,7 @@ class MessageBus:
         self._on_standby, self._may_speak = on_standby, may_speak
         self._sealing = sealing or PlainSealing()
         self._subscriptions: list[Subscription] = []
+        self._deliveries = Deliveries(self._delivery)
         self._state = RetainedState(
             partial(self._publish, retain=True), lambda: self.connected, self._sealing.left_over
         )
@@ -212,8 +213,17 @@ class MessageBus:
         decoder = msgspec.json.Decoder(topic.payload)
         subscription = Subscription(topic.filter(*names), decoder, topic.limit_bytes, handler)
         self._subscriptions.append(subscription)
-        if self.connected:
+        self._deliveries.clear()
+        if self._accepted:
             self._client.subscribe(subscription.topic_filter)
+
+    def unsubscribe(self, topic: Topic[Any], *names: str) -> None:
+        """Undo `subscribe` with the same names."""
+        topic_filter = topic.filter(*names)
+        self._subscriptions = [entry for entry in self._subscriptions if entry.topic_filter != topic_filter]
+        self._deliveries.clear()
+        if self._accepted:
+            self._client.unsubscribe(topic_filter)
 
     def hear_again(self) -> None:
         """Have the broker repeat what it keeps: what was refused for a wrong clock counts once that is right."""
@@ -234,11 +244,12 @@ class MessageBus:
         removed from them, instead of being left alone; `leave_retained`: but for what the broker kept from before.
         """
         filters = [topic.filter(*names) for topic in topics]
+        self._deliveries.clear()
         self._state.own(filters, remove_unknown=remove_unknown, leave_retained=leave_retained, on_foreign=on_foreign)
 
     def owns(self, topic: str) -> bool:
         """Whether only this program writes a topic."""
-        return self._state.owns(topic)
+        return self._deliveries.of(topic).is_owned
 
     def publish(self, topic: Topic[M], message: M, *names: str) -> bool:
         """Publish on the topic of these names.
@@ -435,6 +446,11 @@ class MessageBus:
         if self._name is not None and self.connected and (payload := self._state.payloads.get(self._name.topics[0])):
             self._publish(self._name.topics[0], payload, retain=True)
 
+    def _delivery(self, topic: str) -> Delivery:
+        named = self._name is not None and topic in self._name.topics
+        readers = tuple(entry for entry in self._subscriptions if matches(entry.topic_filter, topic))
+        return Delivery(readers, is_owned=self._state.owns(topic), is_name=named)
+
     def _dispatch(self, topic: str, payload: bytes, retained: bool = False) -> None:
         self._look_for_standstill()
         if topic in self._answers:
@@ -444,14 +460,15 @@ class MessageBus:
         for topic_filter, found in self._sought.items():
             if retained and payload and matches(topic_filter, topic):
                 found.add(topic)
-        name = self._name if self._name is not None and topic in self._name.topics else None
-        readers = [entry for entry in self._subscriptions if matches(entry.topic_filter, topic)]
-        said = self._sealing.opened(topic, payload) if name is not None or readers else None
-        if name is not None and said is not None and (wrong := name.hear(topic, said.message, retained=retained)):
-            self._say_malformed(topic, wrong)
-        if self._state.owns(topic):
+        delivery = self._deliveries.of(topic)
+        said = self._sealing.opened(topic, payload) if delivery.is_name or delivery.readers else None
+        if self._name is not None and delivery.is_name and said is not None:
+            wrong = self._name.hear(topic, said.message, retained=retained)
+            if wrong:
+                self._say_malformed(topic, wrong)
+        if delivery.is_owned:
             self._state.hear(topic, payload, retained)
-        if said is not None and self._deliver(topic, said, readers) and self.on_delivered is not None:
+        if said is not None and self._deliver(topic, said, delivery.readers) and self.on_delivered is not None:
             self.on_delivered(topic, payload)
 
     def recall(self, topic: str, payload: bytes, heard_s: float) -> None:
@@ -464,7 +481,7 @@ class MessageBus:
         """
         said = self._sealing.recalled(topic, payload, heard_s)
         if said is not None:
-            self._deliver(topic, said, [entry for entry in self._subscriptions if matches(entry.topic_filter, topic)])
+            self._deliver(topic, said, self._deliveries.of(topic).readers)
 
     def _deliver(self, topic: str, said: Said, readers: Iterable[Subscription]) -> bool:
         """Have everybody hear it who wants to; whether all could read it."""

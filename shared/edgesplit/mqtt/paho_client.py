@@ -1,8 +1,8 @@
 """The MQTT client library (paho) and its thread.
 
 Owns: what the bus asks of a client, one client of paho with its settings, and the way from paho's thread to the event loop. Its
-rule: callbacks run on the loop, and none comes once the client was ended; only paho's public interface is used. Not here: what
-connections and messages lead to (`mqtt/bus.py`).
+rule: callbacks run on the loop, and none comes once the client was ended; a prefix of topics is added and taken off here; only paho's
+public interface is used. Not here: what connections and messages lead to (`mqtt/bus.py`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -20,7 +21,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.mqtt.broker_diagnosis import explain_no_connection
-from edgesplit.mqtt.topic import QUALITY_OF_SERVICE
+from edgesplit.mqtt.topic import QUALITY_OF_SERVICE, ROOT
 
 __all__ = ["BrokerClient", "ClientEvents", "ClientMaker", "PahoClient"]
 
@@ -28,6 +29,8 @@ CONNECT_TIMEOUT_S = 4.0
 """Below the 5 s within which splitctl has to say that a broker is away (packets to it may just vanish)."""
 KEEP_ALIVE_S = 5
 """A silent node's last will is published by the broker after 1.5 times this."""
+AT_A_TURN = 64
+"""Messages that are taken in before the loop turns to others."""
 FLUSH_S = 2.0
 """Longest wait for the broker to have all that was published. [s]"""
 
@@ -117,6 +120,8 @@ class PahoClient:
         self._address, self._events = address, events
         self._loop = asyncio.get_running_loop()
         self._ended = False
+        self._waiting: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._woken = False
         client = self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=mqtt.MQTTv311)
         if address.user is not None:
             client.username_pw_set(address.user, address.password)
@@ -136,7 +141,8 @@ class PahoClient:
     def set_will(self, will: tuple[str, bytes] | None) -> None:
         """Another last will, from the next connection on."""
         if will is not None:
-            self._client.will_set(*will, qos=QUALITY_OF_SERVICE, retain=True)
+            topic, payload = will
+            self._client.will_set(self._above(topic), payload, qos=QUALITY_OF_SERVICE, retain=True)
 
     def start(self) -> None:
         """Begin connecting, and reconnect for ever; returns at once."""
@@ -155,15 +161,15 @@ class PahoClient:
 
     def subscribe(self, topic_filter: str) -> int | None:
         """Ask for topics; returns what the answer is known by, or None without a connection."""
-        return self._client.subscribe(topic_filter, QUALITY_OF_SERVICE)[1]
+        return self._client.subscribe(self._above(topic_filter), QUALITY_OF_SERVICE)[1]
 
     def unsubscribe(self, topic_filter: str) -> None:
         """Ask for topics no more."""
-        self._client.unsubscribe(topic_filter)
+        self._client.unsubscribe(self._above(topic_filter))
 
     def publish(self, topic: str, payload: bytes, *, retain: bool) -> tuple[int, bool]:
         """Send a message; returns what its confirmation is known by, and whether it is under way."""
-        info = self._client.publish(topic, payload, qos=QUALITY_OF_SERVICE, retain=retain)
+        info = self._client.publish(self._above(topic), payload, qos=QUALITY_OF_SERVICE, retain=retain)
         return info.mid, info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def explain(self, timeout_s: float, elsewhere: str) -> str:
@@ -178,11 +184,15 @@ class PahoClient:
         """
         self._ended = True
         if flush:
-            info = self._client.publish(flush, b"", qos=QUALITY_OF_SERVICE)
+            info = self._client.publish(self._above(flush), b"", qos=QUALITY_OF_SERVICE)
             with contextlib.suppress(ValueError, RuntimeError):
                 await asyncio.to_thread(info.wait_for_publish, FLUSH_S)
         self._client.disconnect()
         await asyncio.to_thread(self._client.loop_stop)
+
+    def _above(self, topic: str) -> str:
+        """A topic or filter as the broker knows it: of the fleet, below its prefix; of others, as it is."""
+        return f"{self._address.prefix}{topic}" if topic.startswith(ROOT) else topic
 
     def abandon(self) -> None:
         """End it with what it still holds, without waiting."""
@@ -212,16 +222,29 @@ class PahoClient:
         self._hand_over(self._events.confirmed, identifier)
 
     def _paho_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
-        self._hand_over(self._events.message, message.topic, bytes(message.payload), message.retain)
+        topic = message.topic.removeprefix(self._address.prefix)
+        self._hand_over(self._events.message, topic, bytes(message.payload), message.retain)
 
     def _hand_over(self, function: Callable[..., None], *arguments: Any) -> None:
-        # The loop may be closing while paho still delivers; nobody is left to care then.
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._take_over, function, *arguments)
+        self._waiting.append((function, arguments))
+        if not self._woken:
+            self._woken = True
+            # The loop may be closing while paho still delivers; nobody is left to care then.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._take_over)
 
-    def _take_over(self, function: Callable[..., None], *arguments: Any) -> None:
-        if not self._ended:
-            function(*arguments)
+    def _take_over(self) -> None:
+        """Do what was handed over, some of it at a turn: the loop has more to do than to listen to a crowd."""
+        self._woken = False
+        try:
+            for _ in range(min(len(self._waiting), AT_A_TURN)):
+                function, arguments = self._waiting.popleft()
+                if not self._ended:
+                    function(*arguments)
+        finally:
+            if self._waiting and not self._woken:
+                self._woken = True
+                self._loop.call_soon(self._take_over)
 
 
 def _send_at_once(_client: mqtt.Client, _data: Any, connection: Any) -> None:

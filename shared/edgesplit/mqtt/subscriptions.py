@@ -1,6 +1,6 @@
 """Subscriptions: what is asked of the broker, until it has confirmed every filter, and how payloads are decoded.
 
-Owns: one subscription's decoding within its limit, and the round of questions after each connection. Its rule: whoever
+Owns: one subscription's decoding within its limit, who reads a topic, and the round of questions after each connection. Its rule: whoever
 subscribes is listening only once all filters are confirmed; what the broker denies is asked again, ever later. Not here: the
 connection (`mqtt/bus.py`), what a filter matches (`mqtt/topic_filters.py`).
 """
@@ -18,10 +18,14 @@ from edgesplit.mqtt.signed.sealing import Said
 from edgesplit.trust.envelope import in_envelope
 from edgesplit.trust.subjects import PeerCertificate
 
-__all__ = ["Subscription", "SubscriptionRound"]
+__all__ = ["Deliveries", "Delivery", "Subscription", "SubscriptionRound"]
 
 AGAIN_S = (2.0, 30.0)
 """First and longest pause before subscriptions that the broker refused are tried again. [s]"""
+REMEMBERED = 1 << 15
+"""Topics whose deliveries are remembered: some for each of a thousand nodes."""
+REMEMBERED_CHARACTERS = 256
+"""Longer topics are nobody's of the fleet."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,48 @@ class Subscription:
             return str(error)
         self.handler(topic, message, said.signer)
         return ""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What becomes of messages on one topic.
+
+    Attributes:
+        readers: Subscriptions that they are for.
+        is_owned: Whether only this program writes them.
+        is_name: Whether they are about the name that this program holds.
+    """
+
+    readers: tuple[Subscription, ...]
+    is_owned: bool
+    is_name: bool
+
+
+class Deliveries:
+    """Those of all topics that come again and again: matching each message with every filter is most of what a message costs.
+
+    Args:
+        find: Works one out.
+    """
+
+    def __init__(self, find: Callable[[str], Delivery]) -> None:
+        self._find = find
+        self._known: dict[str, Delivery] = {}
+
+    def of(self, topic: str) -> Delivery:
+        """That of a topic."""
+        delivery = self._known.get(topic)
+        if delivery is None:
+            delivery = self._find(topic)
+            if len(topic) <= REMEMBERED_CHARACTERS:
+                if len(self._known) >= REMEMBERED:
+                    self._known.clear()
+                self._known[topic] = delivery
+        return delivery
+
+    def clear(self) -> None:
+        """Subscriptions changed."""
+        self._known.clear()
 
 
 class SubscriptionRound:

@@ -95,6 +95,7 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
         steadiness: How steady its machine is; None until it said so.
         insecure: It listens to strangers, for its configuration says `insecure_network = true`.
         drained_unix_s: Since when plans leave it out, for `splitctl drain`; None where they do not. [s since the epoch]
+        labels: Of its configuration, such as `site` and `role`.
     """
 
     name: str
@@ -120,6 +121,7 @@ class NodeRow(msgspec.Struct, frozen=True, kw_only=True):
     steadiness: Steadiness | None = None
     insecure: bool = False
     drained_unix_s: float | None = None
+    labels: dict[str, str] = {}
 
 
 class RemoveNode(TaggedOperation, frozen=True, kw_only=True, tag="remove-node"):

@@ -47,12 +47,15 @@ class DeployModel(TaggedOperation, frozen=True, kw_only=True, tag="deploy-model"
             that join later.
         plan: Served as it is instead of planning, until an operation asks for a plan again: this one without it, or one
             that changes goals.
+        on: Selector of the nodes that plans may use beside the source, such as `site=home,role!=gateway`; empty: nodes of the source's site
+            (label `site`) and those without one.
     """
 
     name: str
     source: str
     wait_s: float = 120.0
     plan: FixedPlan | None = None
+    on: str = ""
 
 
 class UndeployModel(TaggedOperation, frozen=True, kw_only=True, tag="undeploy-model"):
@@ -295,6 +298,8 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
             said.
         pins: Operators that may run on some nodes only.
         forbidden: Nodes on which none may run.
+        on: Selector of the nodes it may use beside its source (`deploy --on`); empty: those of the source's site, and shared ones.
+        candidates: Nodes it was chosen among, the source among them.
         fallbacks: Node to what serves when it is lost.
         battery: What the battery floor allows now; None without a floor.
         energy_per_node: Node to its energy per request.
@@ -340,6 +345,8 @@ class PlanDocument(msgspec.Struct, frozen=True, kw_only=True):
     serving: int | None = None
     pins: tuple[PinRow, ...] = ()
     forbidden: tuple[str, ...] = ()
+    on: str = ""
+    candidates: tuple[str, ...] = ()
     fallbacks: dict[str, FallbackRow] = {}
     battery: BatteryAllowance | None = None
     energy_per_node: dict[str, EnergyRow] = {}

@@ -46,6 +46,7 @@ class Goals(msgspec.Struct, frozen=True, kw_only=True):
         min_rate_hz: Requests a second that a plan must sustain, many at a time; None: one at a time is enough. [1/s]
         pins: In the order they were made.
         forbidden: Nodes it may not use.
+        on: Selector of the nodes it may use beside its source; empty: those of the source's site, and shared ones.
         min_battery: What must be left in the source's battery, as a share of what it holds; None is no floor. [1]
         battery_hours: For how long it must last from any moment on. [h]
         battery_requests_per_s: What is expected of it until a rate is measured; None: not said. [1/s]
@@ -61,3 +62,4 @@ class Goals(msgspec.Struct, frozen=True, kw_only=True):
     min_battery: float | None = None
     battery_hours: float = 8.0
     battery_requests_per_s: float | None = None
+    on: str = ""

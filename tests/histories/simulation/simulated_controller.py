@@ -40,12 +40,14 @@ from edgesplit_controller.deciding.changes.fleet_snapshot import FleetSnapshot, 
 from edgesplit_controller.deciding.changes.switch_decision import Decision, decide
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.fallbacks import Fallbacks
+from edgesplit_controller.deciding.measured_links import MeasuredLinks
 from edgesplit_controller.deciding.noise_guard import NoiseGuard
 from edgesplit_controller.deciding.plan_maker import PlanMaker
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.handling import HandlingBook
 from edgesplit_controller.fleet.node_clocks import NodeClocks
 from edgesplit_controller.fleet.node_speeds import Speeds
+from edgesplit_controller.fleet.reach.candidates import Candidates
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.fleet.traffic import Traffic
 from edgesplit_controller.graph.blobs import BlobStore
@@ -208,8 +210,15 @@ class _Maker:
         self._registry, self._speeds = registry, speeds
         self._solved, self._clock = solved, clock
 
-    def snapshot(self, record: ModelRecord, _source: str, goals: Goals, _others: object) -> FleetSnapshot:
-        return snapshot_of(self._registry, cast(Speeds, self._speeds), record, goals, used_bytes={}, loads=None)
+    def snapshot(self, record: ModelRecord, _source: str, _goals: Goals, _others: object) -> FleetSnapshot:
+        return snapshot_of(
+            self._registry,
+            cast(Speeds, self._speeds),
+            record,
+            frozenset(self._registry.nodes),
+            used_bytes={},
+            loads=None,
+        )
 
     def problem(self, record: ModelRecord, source: str, _goals: Goals, _others: object) -> Problem:
         self._registry.check_known(source)
@@ -406,6 +415,7 @@ class SimulatedController:
             maker=maker,
             batteries=batteries,
             fallbacks=self.fallbacks,
+            links=MeasuredLinks(registry, Candidates(registry, SETTINGS.candidates), rollouts, records, self.outbox),
             activation=_Activation(rollouts, registry, blobs, writing=writing, events=events, heavy=heavy),
             events=events,
             settings=SETTINGS,
@@ -435,6 +445,7 @@ class SimulatedController:
             events=events,
             seldom=seldom,
             knows_model=lambda name: base_name(name) in records or rollouts.highest_epoch(name) > 0,
+            most_nodes=SETTINGS.known_nodes,
         )
         self._connected = asyncio.Event()
 
@@ -474,7 +485,12 @@ class SimulatedController:
 
     def _status(self, *, online: bool) -> ControllerStatus:
         return ControllerStatus(
-            online=online, protocol=PROTOCOL, version="0", instance=self._instance, artifacts="http://controller"
+            online=online,
+            protocol=PROTOCOL,
+            version="0",
+            instance=self._instance,
+            artifacts="http://controller",
+            names_peers=True,
         )
 
     def _make_client(self, _address: object, _tls: object, _identifier: str, will: Any, events: Any) -> SimulatedClient:

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from edgesplit.formatting import day, size, time_span
 from edgesplit.operations.fleet_operations import LinkRow
 from edgesplit.operations.inspection.doctor_operation import CheckRow, Verdict
-from edgesplit_controller.answering.fleet_answers import link_rows
 from edgesplit_controller.answering.inspection.inquiries import Answered
 from edgesplit_controller.answering.inspection.problems import Own, cause_and_remedy, ending_certificates
 from edgesplit_controller.fleet.profiling_progress import failing_rows
@@ -57,12 +56,13 @@ def controller_checks(own: Own, free_bytes: int, store: str, version: str) -> It
 
 
 def node_checks(
-    registry: Registry, name: str, answer: Answered | None, *, now_unix_s: float, version: str
+    registry: Registry, links: Sequence[LinkRow], name: str, answer: Answered | None, *, now_unix_s: float, version: str
 ) -> Iterator[CheckRow]:
     """Of one node.
 
     Args:
         registry: The fleet.
+        links: All of it.
         name: Of the node.
         answer: What it answered; None where it did not.
         now_unix_s: [s since the epoch]
@@ -84,10 +84,10 @@ def node_checks(
     yield _rights(name, answer, version)
     if answer is not None:
         yield _clock(name, answer)
-    yield from _ports(registry, name)
+    yield from _ports(registry, links, name)
     yield from _surroundings(name, answer, now_unix_s)
     yield _sensor(name, node)
-    yield _links(name, [row for row in link_rows(registry) if row.from_ == name])
+    yield _links(name, [row for row in links if row.from_ == name])
     yield from _set_up(name, node)
     for row in failing_rows(node, registry.clock()):
         what = f"{name} fails at {row.what} since {time_span(row.failing_s)}: {row.reason}"
@@ -121,9 +121,8 @@ def _clock(name: str, answer: Answered) -> CheckRow:
     return _check("clock", name, "warning", what, "let both take their time from the network (NTP)")
 
 
-def _ports(registry: Registry, name: str) -> Iterator[CheckRow]:
+def _ports(registry: Registry, rows: Sequence[LinkRow], name: str) -> Iterator[CheckRow]:
     """Whether it reaches its peers' data planes, and they its own."""
-    rows = link_rows(registry)
     out, into = [row for row in rows if row.from_ == name], [row for row in rows if row.to == name]
     if not out:
         yield _check("port", name, "note", f"no other node is online that {name} could reach")

@@ -111,9 +111,9 @@ class InspectionAnswers:
         if not node:
             free_bytes = (await asyncio.to_thread(shutil.disk_usage, self._store)).free
             checks += controller_checks(self._own(), free_bytes, str(self._store), version)
-        now_unix_s = time.time()
+        now_unix_s, links = time.time(), self._now.links()
         for name in names:
-            checks += node_checks(registry, name, answers.get(name), now_unix_s=now_unix_s, version=version)
+            checks += node_checks(registry, links, name, answers.get(name), now_unix_s=now_unix_s, version=version)
         ok = not any(row.verdict in {"warning", "error"} for row in checks)
         return DiagnosisDocument(ok=ok, checks=tuple(checks), at_unix_s=began_unix_s, version=version)
 

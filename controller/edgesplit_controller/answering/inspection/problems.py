@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from edgesplit.formatting import time_span
 from edgesplit.operations.inspection.status_operations import ProblemRow, Severity
-from edgesplit_controller.answering.fleet_answers import link_rows
 from edgesplit_controller.answering.inspection.served_models import FleetNow, answering_epoch, is_fallback
 from edgesplit_controller.deciding.noise_guard import NoiseGuard
 from edgesplit_controller.fleet.node_clocks import DIFFERENT_S
@@ -189,7 +188,7 @@ def _broken_links(now: FleetNow) -> Iterator[ProblemRow]:
         for entry in deployment.active.evaluation.timeline
         if entry.kind == "transfer"
     }
-    for row in link_rows(now.registry):
+    for row in now.links():
         if not row.up and (row.from_, row.to) in used:
             yield _problem(
                 "warning",

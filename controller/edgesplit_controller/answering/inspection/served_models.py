@@ -5,7 +5,7 @@ Owns: these rows. Its rule: figures are passed on, never invented. Not here: wha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from edgesplit.control.figure_messages import Usage
@@ -40,12 +40,21 @@ __all__ = [
 
 @dataclass(frozen=True)
 class FleetNow:
-    """What rows are made of."""
+    """What rows are made of.
+
+    Attributes:
+        peers: Of each node: to which links are measured.
+    """
 
     registry: Registry
     catalog: Catalog
     rollouts: Rollouts
     traffic: Traffic
+    peers: Callable[[str], frozenset[str]]
+
+    def links(self) -> list[LinkRow]:
+        """As `splitctl links` has them."""
+        return link_rows(self.registry, self.peers)
 
     @property
     def deployments(self) -> Mapping[str, DeploymentState]:
@@ -107,7 +116,7 @@ def is_fallback(deployment: DeploymentState, epoch: int | None) -> bool:
 def activity_document(now: FleetNow, now_unix_s: float) -> ActivityDocument:
     """`splitctl top`."""
     plans = dict(active_plans(now.deployments))
-    links = link_rows(now.registry)
+    links = now.links()
     used = {
         (entry.source, entry.target)
         for plan in plans.values()

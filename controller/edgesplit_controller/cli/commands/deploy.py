@@ -22,7 +22,7 @@ __all__ = ["deploy", "undeploy"]
 
 @click.command(
     epilog=help_epilog(
-        "splitctl deploy yolo --source device\nsplitctl deploy yolo --source edge --wait 30\nsplitctl deploy yolo --source 'cam*'\n"
+        "splitctl deploy yolo --source device\nsplitctl deploy yolo --source edge --wait 30\nsplitctl deploy yolo --source 'cam*' --on site=home,role=edge\n"
         "splitctl solve problem.json --json > plan.json && splitctl deploy yolo --source device --plan plan.json",
         "{model, epoch, seconds, reason, warnings, sources}; epoch numbers the plan that now serves, seconds is how long it "
         "took, sources has a row for each source.",
@@ -35,6 +35,13 @@ __all__ = ["deploy", "undeploy"]
     shell_complete=node_names,
     required=True,
     help="Where inputs arise and outputs are needed; a pattern ('cam*') makes every node that matches a source.",
+)
+@click.option(
+    "--on",
+    metavar="SELECTOR",
+    default="",
+    help="Nodes that plans may use beside the source, by their labels: site=home,role!=gateway (all must hold). "
+    "Without it: nodes of the source's site, and those that have no label site.",
 )
 @click.option(
     "--wait",
@@ -53,7 +60,9 @@ __all__ = ["deploy", "undeploy"]
     help="Serve exactly this plan (JSON, as solve --json prints one: assignment, quantized, codecs) and keep it.",
 )
 @common_options
-def deploy(settings: Settings, name: str, source: str, wait_s: float, *, file: Path | None) -> None:
+def deploy(  # noqa: PLR0917 - one parameter an option
+    settings: Settings, name: str, source: str, on: str, wait_s: float, file: Path | None
+) -> None:
     """Plan the model NAME and serve it with its requests arising on a node.
 
     Returns when the plan serves. Again with another source, it moves the model there; requests in flight finish. With a
@@ -61,7 +70,7 @@ def deploy(settings: Settings, name: str, source: str, wait_s: float, *, file: P
     with --plan is not planned again by itself: deploy without it, set-weights, pin, unpin, forbid and allow ask for a plan.
     """
     plan = read_plan(file) if file is not None else None
-    operation = DeployModel(name=name, source=source, wait_s=wait_s, plan=plan)
+    operation = DeployModel(name=name, source=source, wait_s=wait_s, plan=plan, on=on)
     document = ask(settings, operation, DeployDocument, show=True, silence_s=max(SILENCE_S, wait_s + 30.0))
     for sentence in document.warnings:
         warn(sentence)

@@ -36,7 +36,7 @@ __all__ = ["links", "node", "nodes"]
         "a list of {name, online, advertise, cpu_percent, memory_available_bytes, compute_w, transmit_w, "
         "power_origin, version, runtime, emulated, refused, speeds: {MODEL: {whole_s, profiled_s, factor, int8_factor, "
         "origin, age_s}}, providers, power_sensor, power_problem, failing: [{what, reason, attempts, failing_s, "
-        "next_try_s}], clock_offset_s, warnings, last_seen_s, insecure, drained_unix_s, steadiness: {seconds_spread, minutes_spread, rested_spread, "
+        "next_try_s}], clock_offset_s, warnings, last_seen_s, insecure, drained_unix_s, labels, steadiness: {seconds_spread, minutes_spread, rested_spread, "
         "rested_ratio, regime, stolen, throttled, waited, frequency_hz, samples, cost_share}}; a figure is null until the node reported it and while it is "
         "offline; power_origin is measured, modelled or configured; speeds are execution profiles and what live timings correct them by.",
     )
@@ -62,7 +62,7 @@ def nodes(settings: Settings, wide: bool) -> None:
 )
 @table_options
 def links(settings: Settings, wide: bool) -> None:
-    """List the measured network paths between them."""
+    """List the network paths between them, measured or to be: those that plans may use."""
     rows = ask(settings, ListLinks(), list[LinkRow])
     if settings.json:
         print_json(rows)

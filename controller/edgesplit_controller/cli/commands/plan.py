@@ -30,7 +30,7 @@ __all__ = ["plan"]
         "predicted_s, measured_s}], "
         "quantized: [OPERATOR], codecs: {TENSOR: CODEC}, timeline, solve_s, reason, source, goals, measured: {requests, "
         "failed, unplanned, requests_per_s, latency_s, energy_j, device_energy_j, energy_origin, noise: {samples, mean, max, last, deviation, "
-        "measure, exceeds, note}}, serving, pins: [{select, nodes, operators, units, also}], forbidden: [NODE], fallbacks: {NODE: {epoch, latency_s, energy_j, noise, per_node, prepared, latency_interval_s, energy_interval_j}}, battery: "
+        "measure, exceeds, note}}, serving, pins: [{select, nodes, operators, units, also}], forbidden: [NODE], on, candidates: [NODE], fallbacks: {NODE: {epoch, latency_s, energy_j, noise, per_node, prepared, latency_interval_s, energy_interval_j}}, battery: "
         "null or {node, state, floor, hours, fraction, above_floor_j, requests_per_s, rate_origin, idle_w, others_w, "
         "limit_j, kept, stale, text}, energy_per_node: {NODE: {predicted_compute_j, predicted_transmit_j, requests, "
         "compute_j, compute_origin, transmit_j, transmit_origin}}, speeds: {NODE: as in splitctl nodes}, declined: {count, since_unix_s, "

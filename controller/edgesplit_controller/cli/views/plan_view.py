@@ -293,6 +293,8 @@ def _show_constraints(out: Console, document: PlanDocument) -> None:
     ]
     if document.forbidden:
         rows.append(("forbidden", ", ".join(document.forbidden)))
+    if document.on:
+        rows.append(("on", f"nodes with {document.on}"))
     if rows:
         out.print(properties(rows))
 

@@ -21,6 +21,7 @@ from edgesplit.operations.model_operations import (
     TighteningDocument,
 )
 from edgesplit.planning.goals import Goals
+from edgesplit.planning.selector import labels_text
 from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit_controller.cli.views.layout import console, plain_table, properties
 from edgesplit_controller.cli.views.profile_view import failing_lines, profiling_lines
@@ -54,14 +55,17 @@ CORRECTION_SHOWN = 0.05
 def show_nodes(rows: Sequence[NodeRow], *, wide: bool = False) -> None:
     """Print the table of `splitctl nodes`; `wide` with every column."""
     droppable = () if wide else ("watts are", "free memory", "sending", "machine", "load")
+    labelled = any(row.labels for row in rows)
+    left = ("node", "state", "labels", "address") if labelled else ("node", "state", "address")
     right = ("load", "free memory", "computing", "sending")
-    table = plain_table("", ("node", "state", "address"), right, droppable, elsewhere=WIDE)
+    table = plain_table("", left, right, droppable, elsewhere=WIDE)
     for name in ("watts are", "machine", *(("sensor", "release", "runtime", "providers", "heard") if wide else ())):
         table.add_column(name)
     for row in rows:
         table.add_row(
             row.name,
             _state(row),
+            *([labels_text(row.labels) or UNKNOWN] if labelled else []),
             row.advertise or UNKNOWN,
             percent(row.cpu_percent),
             size(row.memory_available_bytes),

@@ -6,11 +6,10 @@ looked at closely by `replan_reasons.py`. Not here: problems (`stating/problem_s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from edgesplit.control.profile_messages import ExecutionProfile
-from edgesplit.planning.goals import Goals
 from edgesplit.significance import PLANNED_LINK_SHARE, PLANNED_POWER_CHANGE, differs
 from edgesplit_controller.configuration import Thresholds
 from edgesplit_controller.deciding.changes.fleet_figures import Figures
@@ -87,7 +86,7 @@ def snapshot_of(
     registry: Registry,
     speeds: Speeds,
     record: ModelRecord,
-    goals: Goals,
+    among: Collection[str],
     *,
     used_bytes: Mapping[str, float],
     loads: Loads | None,
@@ -98,22 +97,20 @@ def snapshot_of(
         registry: What nodes say.
         speeds: Their execution profiles as they hold now.
         record: The model.
-        goals: Name forbidden nodes.
+        among: Nodes that plans of it may use.
         used_bytes: Memory that other models' plans hold, by node. [B]
         loads: What is promised to others of nodes and links; None where no rate is asked for.
     """
     nodes: dict[str, _Node] = {}
-    for name, node in registry.nodes.items():
-        profile = speeds.profile(name, record.name, record.sha256)
+    for name in sorted(among):
+        node, profile = registry.node(name), speeds.profile(name, record.name, record.sha256)
         if node.usable and node.status is not None and node.metrics is not None and profile is not None:
             free = node.status.memory_limit_bytes - used_bytes.get(name, 0.0)
             nodes[name] = _Node(node.metrics.compute_w, node.metrics.transmit_w, free, profile)
-    for name in goals.forbidden:
-        nodes.pop(name, None)
     links = {
         (start, link.to): link
-        for start, link in registry.links()
-        if link.up and link.bandwidth_bytes_per_s > 0 and start in nodes and link.to in nodes and start != link.to
+        for start, link in registry.links(nodes)
+        if link.up and link.bandwidth_bytes_per_s > 0 and start != link.to
     }
     return FleetSnapshot(
         nodes,

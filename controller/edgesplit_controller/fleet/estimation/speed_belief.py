@@ -242,6 +242,8 @@ def _expected(speed: NodeSpeed, ahead: GaussianFilter, key: str, float_s: float,
 
 def expected_parts(speed: NodeSpeed) -> dict[str, Expectation]:
     """What components that were timed should take, by key."""
+    if not speed.known:
+        return {}  # most nodes of a large fleet serve nothing
     ahead = speed.belief.after(AHEAD_S)
     return {key: _expected(speed, ahead, key, part.float_s, part.int8_s) for key, part in speed.known.items()}
 

@@ -34,10 +34,11 @@ class Certainty:
         self._handling = handling
         self._speeds = speeds
 
-    def evidence(self, model: str, source: str) -> Evidence:
-        """What is known now."""
+    def evidence(self, model: str, problem: Problem) -> Evidence:
+        """What is known now of the nodes of a problem, and of what lies between them."""
+        source, among = problem.source, [node.name for node in problem.nodes]
         whole = self._handling.deviation(model, source)
-        links = {(start, link.to): link for start, link in self._registry.links()}
+        links = {(start, link.to): link for start, link in self._registry.links(among)}
         return Evidence(self._speeds.believed(model), self._handling.believed(model, source), links, whole)
 
     def handling_told_s(self, model: str) -> tuple[float, ...]:
@@ -48,7 +49,7 @@ class Certainty:
         self, record: ModelRecord, problem: Problem, assignment: Assignment, evaluation: Evaluation
     ) -> PredictionInterval | None:
         """Of a plan now; None for what cannot run. As `interval_under`."""
-        return interval_under(self.evidence(record.name, problem.source), record, problem, assignment, evaluation)
+        return interval_under(self.evidence(record.name, problem), record, problem, assignment, evaluation)
 
 
 def interval_under(
