@@ -38,6 +38,7 @@ def _commands(models: Path | None) -> list[list[str]]:
         ["bench.replanning"],
         ["bench.failures"],
         ["bench.chaos"],
+        ["bench.controller_kills", "--times", "1"],
         ["bench.slow_reader"],
         profiles,
         noise,

@@ -41,6 +41,8 @@ REACH_S = 40.0
 SETTLE_S = 120.0
 LOOK_S = 0.002
 FURTHER = "further"
+SLOW_SOURCE = 30.0
+"""So slow that no fallback is everything on the source, which is no further plan to write. [1]"""
 PATIENT = "dead_after_s = 5.0\ndead_after_limit_s = 15.0"
 """No node is harmed here, and a busy machine must not look like a loss."""
 
@@ -200,7 +202,10 @@ def kill_controllers(
     """
     found: dict[Phase, Kills] = {phase: Kills() for phase in phases}
     back_s: float | None = None
-    with survival(SHIPPED_MODEL, folder, real=False, data=PATIENT) as scene, scene.callers(2) as calling:
+    with (
+        survival(SHIPPED_MODEL, folder, real=False, data=PATIENT, slow_down=SLOW_SOURCE) as scene,
+        scene.callers(2) as calling,
+    ):
         with RolloutWatch(scene.broker.host, scene.broker.port, MODEL, SOURCE) as watch:
             rounds = _Rounds(scene, watch, random.Random(seed))
             scene.until(lambda: bool(calling.answers()), "the callers are answered")

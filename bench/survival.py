@@ -166,7 +166,9 @@ class Survival:
 
 
 @contextmanager
-def survival(model: Path, folder: Path, *, real: bool | None = None, data: str = "") -> Generator[Survival]:
+def survival(
+    model: Path, folder: Path, *, real: bool | None = None, data: str = "", slow_down: float = SLOW_DOWN
+) -> Generator[Survival]:
     """Start broker, controller and agents, and deploy a model over them.
 
     Args:
@@ -174,6 +176,7 @@ def survival(model: Path, folder: Path, *, real: bool | None = None, data: str =
         folder: For everything.
         real: Whether cuts take a node off the network; None where that is possible.
         data: More lines of every agent's `[data]` section.
+        slow_down: Of the source. [1]
     """
     real = not unavailable() if real is None else real
     names = (SOURCE, *OTHERS)
@@ -194,7 +197,7 @@ def survival(model: Path, folder: Path, *, real: bool | None = None, data: str =
         stack.callback(broker.kill)
         time.sleep(0.3)
         nodes = [
-            EmulatedNode(name, 1.0, 1.0, slow_down=SLOW_DOWN if name == SOURCE else 1.0, data=data) for name in names
+            EmulatedNode(name, 1.0, 1.0, slow_down=slow_down if name == SOURCE else 1.0, data=data) for name in names
         ]
         fleet = stack.enter_context(LocalFleet(folder, nodes, broker=broker.url, places=places))
         fleet.start()
