@@ -8,6 +8,7 @@ unknown is None. Not here: what a node's removal takes (`node_removal.py`), the 
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from typing import assert_never
 
 from edgesplit.control.figure_messages import LinkState
@@ -95,16 +96,21 @@ def node_rows(registry: Registry, speeds: Speeds, now_unix_s: float) -> list[Nod
     return rows
 
 
-def link_rows(registry: Registry) -> list[LinkRow]:
-    """`splitctl links`: every direction between nodes that are connected now, those without a measurement too."""
+def link_rows(registry: Registry, pairs: Collection[tuple[str, str]] | None = None) -> list[LinkRow]:
+    """`splitctl links`: every direction between nodes that are connected now, those without a measurement too.
+
+    Args:
+        registry: The fleet.
+        pairs: Only these, sending and receiving node; a large fleet has many that nobody asks about.
+    """
     measured = {(start, link.to): link for start, link in registry.links()}
     online = sorted(registry.online())
-    return [
-        _link_row(registry, start, end, measured.get((start, end)))
-        for start in online
-        for end in online
-        if start != end
-    ]
+    if pairs is None:
+        wanted = [(start, end) for start in online for end in online if start != end]
+    else:
+        there = frozenset(online)
+        wanted = sorted((start, end) for start, end in pairs if {start, end} <= there)
+    return [_link_row(registry, start, end, measured.get((start, end))) for start, end in wanted]
 
 
 def _link_row(registry: Registry, start: str, end: str, link: LinkState | None) -> LinkRow:

@@ -187,10 +187,10 @@ def _broken_links(now: FleetNow) -> Iterator[ProblemRow]:
         for name, deployment in now.deployments.items()
         if deployment.active is not None
         for entry in deployment.active.evaluation.timeline
-        if entry.kind == "transfer"
+        if entry.source is not None and entry.target is not None
     }
-    for row in link_rows(now.registry):
-        if not row.up and (row.from_, row.to) in used:
+    for row in link_rows(now.registry, used.keys()):
+        if not row.up:
             yield _problem(
                 "warning",
                 f"{row.from_} does not reach {row.to}, which the plan of {used[row.from_, row.to]} needs"
