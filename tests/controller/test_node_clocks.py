@@ -9,7 +9,7 @@ from edgesplit.control.figure_messages import LinkMetrics, LinkState, NodeMetric
 from edgesplit.control.registration_messages import NodeStatus
 from edgesplit.daemon.clock_watch import ClockSteps, read_clocks, step_text, watch_clock
 from edgesplit.release import PROTOCOL
-from edgesplit_controller.answering.fleet_answers import link_rows
+from edgesplit_controller.answering.fleet_answers import counted_links, link_rows
 from edgesplit_controller.fleet.node_clocks import NodeClocks
 from edgesplit_controller.fleet.registry import Registry
 
@@ -121,5 +121,7 @@ def test_the_age_of_a_link_is_what_its_sender_said_and_what_passed_since() -> No
     link = LinkState(to="b", up=True, bandwidth_bytes_per_s=1.0, latency_s=0.1, measured_at_unix_s=4e9, age_s=2.0)
     registry.set_links("a", LinkMetrics(node="a", instance="", links=(link,)))
     now_s = 53.0
-    ages = {(row.from_, row.to): row.age_s for row in link_rows(registry, lambda _: frozenset())}
+    ages = {
+        (row.from_, row.to): row.age_s for row in link_rows(registry, counted_links(registry, lambda _: frozenset()))
+    }
     assert ages["a", "b"] == 5.0

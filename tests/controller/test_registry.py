@@ -7,7 +7,7 @@ import msgspec
 from edgesplit.control.figure_messages import NODE_METRICS, LinkMetrics, LinkState, NodeMetrics, UnreachedPeer
 from edgesplit.control.profile_messages import ExecutionProfile, ProfileReport
 from edgesplit.control.registration_messages import NodeStatus
-from edgesplit_controller.answering.fleet_answers import link_rows
+from edgesplit_controller.answering.fleet_answers import counted_links, link_rows
 from edgesplit_controller.fleet.registry import Registry
 
 
@@ -99,7 +99,7 @@ def test_directions_that_were_never_measured_are_listed_with_their_reason() -> N
     registry.set_links("b", LinkMetrics(node="b", instance="1", links=(down,), unreached=(vanished,)))
     rows = {
         (row.from_, row.to): (row.origin, row.up, row.latency_s, row.reason)
-        for row in link_rows(registry, lambda name: frozenset("abc") - {name})
+        for row in link_rows(registry, counted_links(registry, lambda name: frozenset("abc") - {name}))
     }
     assert rows == {
         ("a", "b"): ("measured", True, 0.1, ""),

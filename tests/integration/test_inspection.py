@@ -42,13 +42,6 @@ def profiled(fleet: LocalFleet) -> int:
     return len(fleet.splitctl("model", "show", MODEL)["profiled"])
 
 
-def failing(fleet: LocalFleet, *command: str) -> Any:
-    """The document of a command that ends with 1, for something is wrong."""
-    with pytest.raises(CommandFailed) as caught:
-        fleet.splitctl(*command)
-    return caught.value.error
-
-
 def test_a_fleet_that_serves_is_well(seen: LocalFleet) -> None:
     told = blocking_until(lambda: status_once_told(seen), "the median latency was told")
     assert (told["ok"], told["problems"]) == (True, [])
@@ -85,7 +78,8 @@ def test_a_request_is_followed_over_three_nodes_on_one_clock(seen: LocalFleet, i
         assert abs(clock["ahead_s"]) <= clock["uncertain_s"] + 1e-6, clock
         assert clock["uncertain_s"] < 0.1
     assert all(step["end_s"] >= step["start_s"] for step in told["steps"])
-    assert all(step["start_s"] >= 0 and step["end_s"] <= told["latency_s"] + 1e-3 for step in told["steps"])
+    outside = [step for step in told["steps"] if step["start_s"] < -1e-6 or step["end_s"] > told["latency_s"] + 1e-6]
+    assert outside == []
     written = json.loads(file.read_text())
     assert len([event for event in written["traceEvents"] if event["ph"] == "X"]) == len(told["steps"]) + len(
         plan["timeline"]
@@ -96,19 +90,16 @@ def test_a_request_is_followed_over_three_nodes_on_one_clock(seen: LocalFleet, i
 
 def test_a_node_that_is_lost_is_told_with_what_to_do(seen: LocalFleet) -> None:
     seen.kill("cloud")
-
-    def noticed() -> Any:
-        document = failing(seen, "status")
-        return document if any("cloud" in row["what"] for row in document["problems"]) else None
-
-    blocking_until(lambda: "cloud" not in online(seen), "the loss was noticed")
-    told = noticed()
-    assert told is not None
-    assert any("start edgesplit-agent" in row["do"] for row in told["problems"])
-    assert failing(seen, "doctor", "cloud")["checks"][-1]["verdict"] == "warning"
-    seen.start_agent("cloud")
-    blocking_until(lambda: "cloud" in online(seen), "it is back")
+    told = blocking_until(lambda: problems(seen), "the loss is a problem")
+    assert any("cloud" in row["what"] for row in told)
+    assert any("start edgesplit-agent" in row["do"] for row in told)
 
 
-def online(fleet: LocalFleet) -> set[str]:
-    return {row["name"] for row in fleet.splitctl("nodes") if row["online"]}
+def problems(fleet: LocalFleet) -> Any:
+    """Those of a fleet that is not well, for which the command ends with 1; none of one that is."""
+    try:
+        fleet.splitctl("status")
+    except CommandFailed as failed:
+        assert failed.exit_code == 1
+        return failed.error["problems"]
+    return []

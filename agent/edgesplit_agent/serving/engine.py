@@ -117,6 +117,8 @@ class Engine:
         self._books: deque[Callable[[], None]] = deque()
         """What is to be written down once nobody waits for anything that could leave now."""
         self._handling = False
+        self._taken_s = 0.0
+        """When the event that is handled now was taken in, which is the machine's time. [s]"""
         self._serves: ExecutionKey | None = None
         """What the event that is handled now is good for; None where it begins or sends nothing."""
         self._computed_s = 0.0
@@ -145,7 +147,8 @@ class Engine:
         self._handling = True
         try:
             while self._events:
-                began_s, self._serves, self._computed_s = self._clock(), None, 0.0
+                self._taken_s = began_s = self._clock()
+                self._serves, self._computed_s = None, 0.0
                 for action in self.machine.handle(self._events.popleft(), began_s):
                     self._do(action)
                 if self._serves is not None:
@@ -258,7 +261,7 @@ class Engine:
                 self._answer(request, (dict(outputs), epoch))
                 self._counters.completed(model, epoch, latency_s, sizes, as_planned=as_planned)
                 # Behind the last step, which is written down later, too.
-                self._books.append(partial(self.traces.answered, model, request, latency_s, self._clock()))
+                self._books.append(partial(self.traces.answered, model, request, latency_s, self._taken_s))
             case SendTensors():
                 self._send_raw(action)
             case SendCoded():

@@ -8,7 +8,7 @@ unknown is None. Not here: what a node's removal takes (`node_removal.py`), the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import assert_never
 
 from edgesplit.control.figure_messages import LinkState
@@ -26,7 +26,7 @@ from edgesplit_controller.fleet.node_speeds import Speeds
 from edgesplit_controller.fleet.profiling_progress import failing_rows
 from edgesplit_controller.fleet.registry import Registry
 
-__all__ = ["FleetAnswers", "link_rows", "node_rows"]
+__all__ = ["FleetAnswers", "counted_links", "link_rows", "node_rows"]
 
 
 class FleetAnswers:
@@ -65,7 +65,7 @@ class FleetAnswers:
             case ListNodes():
                 return node_rows(self._registry, self._speeds, self._drained(), time.time())
             case ListLinks():
-                return link_rows(self._registry, self._peers)
+                return link_rows(self._registry, counted_links(self._registry, self._peers))
             case RemoveNode():
                 return await self._removal.remove(asked.name)
             case _:
@@ -110,17 +110,29 @@ def node_rows(registry: Registry, speeds: Speeds, drained: Mapping[str, float], 
     return rows
 
 
-def link_rows(registry: Registry, peers: Callable[[str], frozenset[str]]) -> list[LinkRow]:
-    """`splitctl links`: every direction between nodes that are connected now which is measured, or is to be.
+def counted_links(registry: Registry, peers: Callable[[str], frozenset[str]]) -> set[tuple[str, str]]:
+    """Sending and receiving node of every link between nodes that are connected now which is measured, or is to be.
 
     Args:
         registry: The fleet.
         peers: Of each node: to which links are to be measured.
     """
+    online = frozenset(registry.online())
+    measured = {(start, link.to) for start, link in registry.links()}
+    return measured | {(start, end) for start in online for end in peers(start) & online}
+
+
+def link_rows(registry: Registry, pairs: Collection[tuple[str, str]]) -> list[LinkRow]:
+    """`splitctl links`: some directions between nodes that are connected now, those without a measurement too.
+
+    Args:
+        registry: The fleet.
+        pairs: Sending and receiving node of each; a large fleet has many that nobody asks about.
+    """
     measured = {(start, link.to): link for start, link in registry.links()}
     online = frozenset(registry.online())
-    counted = {(start, end) for start in online for end in peers(start) & online}
-    return [_link_row(registry, start, end, measured.get((start, end))) for start, end in sorted({*measured, *counted})]
+    wanted = sorted((start, end) for start, end in pairs if {start, end} <= online)
+    return [_link_row(registry, start, end, measured.get((start, end))) for start, end in wanted]
 
 
 def _link_row(registry: Registry, start: str, end: str, link: LinkState | None) -> LinkRow:

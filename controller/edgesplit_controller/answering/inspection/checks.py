@@ -6,17 +6,19 @@ nodes (`inquiries.py`), what splitctl checks itself (its own machine's side).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
+from edgesplit.control.figure_messages import LinkState
 from edgesplit.formatting import day, size, time_span
-from edgesplit.operations.fleet_operations import LinkRow
 from edgesplit.operations.inspection.doctor_operation import CheckRow, Verdict
 from edgesplit_controller.answering.inspection.inquiries import Answered
 from edgesplit_controller.answering.inspection.problems import Own, cause_and_remedy, ending_certificates
 from edgesplit_controller.fleet.profiling_progress import failing_rows
 from edgesplit_controller.fleet.registry import FleetNode, Registry
 
-__all__ = ["controller_checks", "node_checks"]
+__all__ = ["WaysNow", "controller_checks", "node_checks"]
 
 LITTLE_BYTES, ALMOST_NONE_BYTES = 2 << 30, 256 << 20
 """Free room from where on a disk is a warning, and an error. [B]"""
@@ -26,6 +28,39 @@ STALE_S = 900.0
 """Links are probed at least every few minutes; figures older than this say that they are not. [s]"""
 SOON_S = 3 * 86_400.0
 """A certificate that ends within this is told. [s]"""
+
+
+@dataclass(frozen=True)
+class WaysNow:
+    """What nodes that are online say of their links to each other; made once, for there are many.
+
+    Attributes:
+        addresses: Of their data planes.
+        out: Links that were measured, by their sender.
+        reaching: How many nodes reach one.
+        unreached: By their sender, peers that it has no connection to and why.
+    """
+
+    addresses: Mapping[str, str]
+    out: Mapping[str, Sequence[LinkState]]
+    reaching: Counter[str]
+    unreached: Mapping[str, Mapping[str, str]]
+
+    @classmethod
+    def of(cls, registry: Registry) -> WaysNow:
+        """As it is now."""
+        known = registry.addresses
+        addresses = {name: known[name] for name in registry.online()}
+        out: defaultdict[str, list[LinkState]] = defaultdict(list)
+        for start, link in registry.links():
+            out[start].append(link)
+        unreached: dict[str, dict[str, str]] = {}
+        for name in addresses:
+            said = registry.node(name).links
+            if said is not None:
+                unreached[name] = {peer.to: peer.reason for peer in said.unreached if peer.to in addresses}
+        reaching = Counter(link.to for links in out.values() for link in links if link.up)
+        return cls(addresses, out, reaching, unreached)
 
 
 def controller_checks(own: Own, free_bytes: int, store: str, version: str) -> Iterator[CheckRow]:
@@ -56,15 +91,15 @@ def controller_checks(own: Own, free_bytes: int, store: str, version: str) -> It
 
 
 def node_checks(
-    registry: Registry, links: Sequence[LinkRow], name: str, answer: Answered | None, *, now_unix_s: float, version: str
+    registry: Registry, name: str, answer: Answered | None, ways: WaysNow, *, now_unix_s: float, version: str
 ) -> Iterator[CheckRow]:
     """Of one node.
 
     Args:
         registry: The fleet.
-        links: All of it.
         name: Of the node.
         answer: What it answered; None where it did not.
+        ways: What nodes say of their links.
         now_unix_s: [s since the epoch]
         version: Release of the controller.
     """
@@ -84,10 +119,10 @@ def node_checks(
     yield _rights(name, answer, version)
     if answer is not None:
         yield _clock(name, answer)
-    yield from _ports(registry, links, name)
+    yield from _ports(name, ways)
     yield from _surroundings(name, answer, now_unix_s)
     yield _sensor(name, node)
-    yield _links(name, [row for row in links if row.from_ == name])
+    yield _links(name, ways.out.get(name, ()), registry.clock() - node.links_s)
     yield from _set_up(name, node)
     for row in failing_rows(node, registry.clock()):
         what = f"{name} fails at {row.what} since {time_span(row.failing_s)}: {row.reason}"
@@ -121,31 +156,26 @@ def _clock(name: str, answer: Answered) -> CheckRow:
     return _check("clock", name, "warning", what, "let both take their time from the network (NTP)")
 
 
-def _ports(registry: Registry, rows: Sequence[LinkRow], name: str) -> Iterator[CheckRow]:
+def _ports(name: str, ways: WaysNow) -> Iterator[CheckRow]:
     """Whether it reaches its peers' data planes, and they its own."""
-    out, into = [row for row in rows if row.from_ == name], [row for row in rows if row.to == name]
-    if not out:
+    others = len(ways.addresses) - 1
+    if not others:
         yield _check("port", name, "note", f"no other node is online that {name} could reach")
         return
-    broken = [row for row in out if (not row.up and row.origin != "missing") or _is_refused(row)]
-    for row in broken:
-        address = registry.addresses.get(row.to, "")
+    measured = ways.out.get(name, ())
+    reasons = ways.unreached.get(name, {})
+    broken = {**{link.to: "it does not answer" for link in measured if not link.up}, **reasons}
+    for peer, reason in sorted(broken.items()):
         yield _check(
-            "port", name, "error", f"{name} does not reach {row.to} at {address or 'no address'}: {row.reason or 'no reason given'}",
-            f"on {row.to}: [data] listen and advertise, and a firewall in between",
+            "port", name, "error", f"{name} does not reach {peer} at {ways.addresses[peer] or 'no address'}: {reason}",
+            f"on {peer}: [data] listen and advertise, and a firewall in between",
         )  # fmt: skip
-    reached, reaching = sum(row.up for row in out), sum(row.up for row in into)
-    unmeasured = len(out) - reached - len(broken)
-    rest = f"; {unmeasured} not measured yet" if unmeasured else ""
+    reached = sum(link.up for link in measured)
+    unmeasured = others - len({link.to for link in measured} | broken.keys())
     if not broken:
-        address = registry.addresses.get(name, "")
-        what = f"{name} reaches {reached} of {len(out)} nodes, and {reaching} reach it at {address}{rest}"
-        yield _check("port", name, "ok" if reached or unmeasured else "unknown", what)
-
-
-def _is_refused(row: LinkRow) -> bool:
-    """Never measured, for a reason that the node tells; one that it merely has not measured yet has none."""
-    return row.origin == "missing" and not row.reason.endswith("has not measured it yet")
+        rest = f"; {unmeasured} were not measured" if unmeasured else ""
+        what = f"{name} reaches {reached} of {others} nodes, and {ways.reaching[name]} reach it at {ways.addresses[name]}{rest}"
+        yield _check("port", name, "ok", what)
 
 
 def _surroundings(name: str, answer: Answered | None, now_unix_s: float) -> Iterator[CheckRow]:
@@ -198,14 +228,12 @@ def _sensor(name: str, node: FleetNode) -> CheckRow:
     return _check("sensor", name, "note", what, "see docs/power.md for sensors")
 
 
-def _links(name: str, rows: Sequence[LinkRow]) -> CheckRow:
-    ages_s = [row.age_s for row in rows if row.age_s is not None]
-    if not ages_s:
+def _links(name: str, links: Sequence[LinkState], said_s: float) -> CheckRow:
+    """How old its figures are; `said_s` is how long ago it told them. [s]"""
+    if not links:
         return _check("links", name, "note", f"no link of {name} was measured yet")
-    oldest_s = max(ages_s)
-    what = (
-        f"{len(ages_s)} of {len(rows)} links of {name} are measured, the oldest figure is of {time_span(oldest_s)} ago"
-    )
+    oldest_s = max(link.age_s or 0.0 for link in links) + said_s
+    what = f"{len(links)} links of {name} are measured, the oldest figure is of {time_span(oldest_s)} ago"
     if oldest_s <= STALE_S:
         return _check("links", name, "ok", what)
     return _check("links", name, "warning", what, "see its log, and whether the peer still answers: splitctl links")

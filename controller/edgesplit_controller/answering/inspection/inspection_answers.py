@@ -25,7 +25,7 @@ from edgesplit.operations.inspection.status_operations import (
 )
 from edgesplit.operations.inspection.trace_operation import ShowTrace, TraceDocument
 from edgesplit.release import installed_version
-from edgesplit_controller.answering.inspection.checks import controller_checks, node_checks
+from edgesplit_controller.answering.inspection.checks import WaysNow, controller_checks, node_checks
 from edgesplit_controller.answering.inspection.inquiries import Inquiries
 from edgesplit_controller.answering.inspection.problems import Own, all_problems
 from edgesplit_controller.answering.inspection.served_models import (
@@ -106,14 +106,14 @@ class InspectionAnswers:
         if node:
             registry.check_known(node)
         names = (node,) if node else tuple(registry.nodes)
-        answers = await self._inquiries.ask((name for name in names if name in registry.online()), "checkup")
+        answers = await self._inquiries.ask({*names} & {*registry.online()}, "checkup")
         checks: list[CheckRow] = []
         if not node:
             free_bytes = (await asyncio.to_thread(shutil.disk_usage, self._store)).free
             checks += controller_checks(self._own(), free_bytes, str(self._store), version)
-        now_unix_s, links = time.time(), self._now.links()
+        now_unix_s, ways = time.time(), WaysNow.of(registry)
         for name in names:
-            checks += node_checks(registry, links, name, answers.get(name), now_unix_s=now_unix_s, version=version)
+            checks += node_checks(registry, name, answers.get(name), ways, now_unix_s=now_unix_s, version=version)
         ok = not any(row.verdict in {"warning", "error"} for row in checks)
         return DiagnosisDocument(ok=ok, checks=tuple(checks), at_unix_s=began_unix_s, version=version)
 

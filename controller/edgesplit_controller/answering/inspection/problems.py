@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from edgesplit.formatting import time_span
 from edgesplit.operations.inspection.status_operations import ProblemRow, Severity
+from edgesplit_controller.answering.fleet_answers import link_rows
 from edgesplit_controller.answering.inspection.served_models import FleetNow, answering_epoch, is_fallback
 from edgesplit_controller.deciding.noise_guard import NoiseGuard
 from edgesplit_controller.fleet.node_clocks import DIFFERENT_S
@@ -186,10 +187,10 @@ def _broken_links(now: FleetNow) -> Iterator[ProblemRow]:
         for name, deployment in now.deployments.items()
         if deployment.active is not None
         for entry in deployment.active.evaluation.timeline
-        if entry.kind == "transfer"
+        if entry.source is not None and entry.target is not None
     }
-    for row in now.links():
-        if not row.up and (row.from_, row.to) in used:
+    for row in link_rows(now.registry, used.keys()):
+        if not row.up:
             yield _problem(
                 "warning",
                 f"{row.from_} does not reach {row.to}, which the plan of {used[row.from_, row.to]} needs"

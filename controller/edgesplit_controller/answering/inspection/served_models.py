@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from edgesplit.control.figure_messages import Usage
 from edgesplit.names import base_name
-from edgesplit.operations.fleet_operations import LinkRow
 from edgesplit.operations.inspection.status_operations import (
     ActiveModelRow,
     ActiveNodeRow,
@@ -19,7 +18,7 @@ from edgesplit.operations.inspection.status_operations import (
     NodeStateRow,
     ServedRow,
 )
-from edgesplit_controller.answering.fleet_answers import link_rows
+from edgesplit_controller.answering.fleet_answers import counted_links, link_rows
 from edgesplit_controller.answering.plan_documents import measured_document
 from edgesplit_controller.fleet.registry import FleetNode, Registry
 from edgesplit_controller.fleet.traffic import Traffic
@@ -52,10 +51,6 @@ class FleetNow:
     traffic: Traffic
     peers: Callable[[str], frozenset[str]]
 
-    def links(self) -> list[LinkRow]:
-        """As `splitctl links` has them."""
-        return link_rows(self.registry, self.peers)
-
     @property
     def deployments(self) -> Mapping[str, DeploymentState]:
         """By name."""
@@ -77,7 +72,8 @@ def node_state_rows(now: FleetNow, now_unix_s: float) -> Iterator[NodeStateRow]:
 
 def answering_epoch(now: FleetNow, name: str, source: str) -> int | None:
     """The plan that answers requests of a deployment now; a source that is away answers none."""
-    return now.rollouts.serving(name) if source in now.registry.online() else None
+    node = now.registry.node(source)
+    return now.rollouts.serving(name) if node.online and not node.refused else None
 
 
 def served_rows(now: FleetNow) -> Iterator[ServedRow]:
@@ -116,26 +112,21 @@ def is_fallback(deployment: DeploymentState, epoch: int | None) -> bool:
 def activity_document(now: FleetNow, now_unix_s: float) -> ActivityDocument:
     """`splitctl top`."""
     plans = dict(active_plans(now.deployments))
-    links = now.links()
     used = {
         (entry.source, entry.target)
         for plan in plans.values()
         for entry in plan.evaluation.timeline
-        if entry.kind == "transfer"
+        if entry.source is not None and entry.target is not None
     }
-    shown = tuple(row for row in links if (row.from_, row.to) in used or _is_down(row))
+    down = {(start, link.to) for start, link in now.registry.links() if not link.up}
+    shown = tuple(link_rows(now.registry, used | down))
     return ActivityDocument(
         at_unix_s=now_unix_s,
         models=tuple(_active_model(now, name, plan) for name, plan in sorted(plans.items())),
         nodes=tuple(_active_node(now, name, node, plans) for name, node in now.registry.nodes.items()),
         links=shown,
-        other_links=len(links) - len(shown),
+        other_links=len(counted_links(now.registry, now.peers)) - len(shown),
     )
-
-
-def _is_down(row: LinkRow) -> bool:
-    """One that was measured and does not answer; what was never measured is no news."""
-    return not row.up and row.origin != "missing"
 
 
 def _active_model(now: FleetNow, name: str, plan: PlanRecord) -> ActiveModelRow:
