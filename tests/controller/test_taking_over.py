@@ -181,7 +181,8 @@ async def test_nodes_that_come_late_are_waited_for(world: World, empty: Store) -
 async def test_what_a_successor_removed_is_set_aside_and_what_a_stranger_never_had_stays(
     world: World, tmp_path: Path
 ) -> None:
-    assert world.archive is not None
+    listed = world.archive
+    assert listed is not None
     for store_name, was_before, stays in (("former", True, False), ("stranger", False, True)):
         store = Store(tmp_path / store_name)
         folders = ModelFolders(store.path, store.health, store.log)
@@ -189,7 +190,7 @@ async def test_what_a_successor_removed_is_set_aside_and_what_a_stranger_never_h
         other = first_record(Submission("other", upload, {}, None, 0, ()), store.blobs, lambda _text, _part: None)
         folders.save(other)
         if was_before:
-            world.archive = msgspec.structs.replace(world.archive, before=(store.reign.store,))
+            world.archive = msgspec.structs.replace(listed, before=(store.reign.store,))
         taken = await world.taken_into(store)
         assert ("other" in records(store)) == stays
         assert taken.set_aside == ([] if stays else ["other"])
