@@ -190,7 +190,8 @@ class _Course:
             await asyncio.sleep(min(LOOK_EVERY_S, seconds - passed_s))
         self.found.seconds = time.monotonic() - began_s
         self.found.shares = self._shares(spent, self.found.seconds)
-        self.found.seen_s = sorted(row["last_seen_s"] for row in await self._splitctl("nodes"))
+        seen = [row["last_seen_s"] for row in await self._splitctl("nodes")]
+        self.found.seen_s = sorted(float("inf") if one is None else one for one in seen)
 
     async def _change(self, source: SimulatedAgent) -> None:
         """Make the links of the plan bad and all others good, and wait for another plan."""
@@ -222,7 +223,7 @@ def show(found: ManyAgents, count: int) -> None:
     for name, share in found.shares.items():
         aim = f"; aim: below {SHARE_AIM:.0%}" if name == "controller" else ""
         print(f"  {name}: {share:.1%} of a core{aim}")
-    seen_s = found.seen_s
+    seen_s = found.seen_s or [float("inf")]
     print(f"  nodes were heard {statistics.median(seen_s):.2f} s before (median), the last one {seen_s[-1]:.1f} s")
     for name, course in found.memory.items():
         if course.samples:
