@@ -21,8 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
 
 from bench.process_figures import MemoryCourse, processor_s, resident_bytes
 from bench.scene import SHIPPED_MODEL
@@ -30,7 +28,6 @@ from bench.simulated_agents import SITE_SIZE, SimulatedAgent, name_of, report_fo
 from demo.fleet import CommandFailed, LocalFleet
 from demo.ports import free_port
 from edgesplit.control.plan_messages import Desired
-from edgesplit.mqtt.broker_address import BrokerAddress
 from lab.testbed.requirements import program
 
 __all__ = ["ManyAgents", "main"]
@@ -57,7 +54,7 @@ class ManyAgents:
     Attributes:
         online_s: Until the controller knew all of them, from the first connection on. [s]
         seconds: For how long shares were taken. [s]
-        messages_per_s: That the broker was given meanwhile, as it counts. [1/s]
+        seen_s: How long ago the controller had heard of each node then; more than a second where agents could not keep up. [s]
         shares: Of a core, by program. [1]
         starting_shares: The same until all were online. [1]
         memory: By program.
@@ -68,7 +65,7 @@ class ManyAgents:
 
     online_s: float = 0.0
     seconds: float = 0.0
-    messages_per_s: float = 0.0
+    seen_s: list[float] = field(default_factory=list[float])
     shares: dict[str, float] = field(default_factory=dict[str, float])
     starting_shares: dict[str, float] = field(default_factory=dict[str, float])
     memory: dict[str, MemoryCourse] = field(default_factory=dict[str, MemoryCourse])
@@ -85,7 +82,7 @@ def _mosquitto(folder: Path) -> Generator[tuple[str, int]]:
         sys.exit("bench.many_agents needs mosquitto: sh tests/ensure_mosquitto.sh")
     config = folder / "mosquitto.conf"
     config.write_text(
-        f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\nmax_queued_messages 10000\nsys_interval 1\n",
+        f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\nmax_queued_messages 10000\n",
         encoding="utf-8",
     )
     with (folder / "mosquitto.log").open("wb") as log:
@@ -96,27 +93,6 @@ def _mosquitto(folder: Path) -> Generator[tuple[str, int]]:
     finally:
         process.terminate()
         process.wait()
-
-
-class _BrokerCount:
-    """How many messages a broker was given, as it says itself every second."""
-
-    def __init__(self, url: str) -> None:
-        address = BrokerAddress.parse(url)
-        self.messages = 0
-        self._client = mqtt.Client(CallbackAPIVersion.VERSION2)
-        self._client.on_message = self._hear
-        self._client.connect(address.host, address.port)
-        self._client.subscribe("$SYS/broker/publish/messages/received")
-        self._client.loop_start()
-
-    def _hear(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
-        self.messages = int(message.payload)
-
-    def close(self) -> None:
-        """Say goodbye."""
-        self._client.disconnect()
-        self._client.loop_stop()
 
 
 @contextmanager
@@ -151,14 +127,12 @@ class _Course:
         self._fleet = fleet
         self._count = count
         self._pids = pids
-        self._broker: _BrokerCount | None = None
         self._desired: asyncio.Queue[tuple[float, Desired]] = asyncio.Queue()
         self.found = ManyAgents(memory={name: MemoryCourse() for name in pids})
 
     async def run(self, url: str, seconds: float, changes: int) -> None:
         """Go through it."""
         began_s, spent = time.monotonic(), self._spent()
-        self._broker = _BrokerCount(url)
         site = [
             SimulatedAgent(url, index, WHOLE_S[index], self._hear if index == 0 else lambda _: None)
             for index in range(min(SITE_SIZE, self._count))
@@ -176,7 +150,6 @@ class _Course:
                 await self._change(site[0])
             self.found.candidates = tuple((await self._splitctl("plan", MODEL))["candidates"])
         finally:
-            self._broker.close()
             reporting.cancel()
             await asyncio.gather(reporting, return_exceptions=True)
 
@@ -211,15 +184,14 @@ class _Course:
 
     async def _watch(self, seconds: float) -> None:
         began_s, spent = time.monotonic(), self._spent()
-        given = self._broker.messages if self._broker is not None else 0
         while (passed_s := time.monotonic() - began_s) < seconds:
             for name, pid in self._pids.items():
                 self.found.memory[name].add(passed_s, resident_bytes(pid))
             await asyncio.sleep(min(LOOK_EVERY_S, seconds - passed_s))
         self.found.seconds = time.monotonic() - began_s
         self.found.shares = self._shares(spent, self.found.seconds)
-        now = self._broker.messages if self._broker is not None else 0
-        self.found.messages_per_s = (now - given) / self.found.seconds
+        seen = [row["last_seen_s"] for row in await self._splitctl("nodes")]
+        self.found.seen_s = sorted(float("inf") if one is None else one for one in seen)
 
     async def _change(self, source: SimulatedAgent) -> None:
         """Make the links of the plan bad and all others good, and wait for another plan."""
@@ -247,11 +219,12 @@ def show(found: ManyAgents, count: int) -> None:
     print(f"{count} agents, one report a second each; all online after {found.online_s:.1f} s")
     starting = ", ".join(f"{name} {share:.1%}" for name, share in found.starting_shares.items())
     print(f"of a core until then: {starting}")
-    told = f"{found.messages_per_s:.0f} messages a second given to the broker"
-    print(f"over {found.seconds:.0f} s with a model deployed on a site of {SITE_SIZE}, {told}:")
+    print(f"over {found.seconds:.0f} s with a model deployed on a site of {SITE_SIZE}:")
     for name, share in found.shares.items():
         aim = f"; aim: below {SHARE_AIM:.0%}" if name == "controller" else ""
         print(f"  {name}: {share:.1%} of a core{aim}")
+    seen_s = found.seen_s or [float("inf")]
+    print(f"  nodes were heard {statistics.median(seen_s):.2f} s before (median), the last one {seen_s[-1]:.1f} s")
     for name, course in found.memory.items():
         if course.samples:
             print(f"  {name}: {course.text()}")
