@@ -28,6 +28,8 @@ _KEPT = (
     ),
     # systemd's own: the journal, random seed, timers.
     *("/var/lib/systemd/*", "/var/tmp/systemd-private-*", "/tmp/*", "/etc/machine-id"),
+    # The broker's own store of messages, written when it ends.
+    "/var/lib/mosquitto/mosquitto.db",
     # What tools that change users leave as a copy of before.
     *("/etc/passwd-", "/etc/shadow-", "/etc/group-", "/etc/gshadow-", "/etc/subuid-", "/etc/subgid-", "/etc/.pwd.lock"),
     # What Python compiles of Debian's own modules.
