@@ -154,7 +154,7 @@ class ControlPlane:
                 NODE_STATUS.of(status.node), NODE_CLAIM.of(status.node), status.instance, self._another_agent
             ),
             on_malformed=self._on_malformed,
-            on_connection=handler.on_broker,
+            on_connection=self._on_connection,
             on_accepted=handler.on_accepted,
             on_refused=handler.on_name_taken,
             on_rival=self._on_rival,
@@ -189,18 +189,26 @@ class ControlPlane:
         await self.bus.close()
 
     async def clear_stale(self) -> None:
-        """Once retained messages are in, remove this node's own of models that no longer exist."""
-        await self._registered.wait()
-        await asyncio.sleep(SETTLE_S)
-        if self.status.refused:
-            return
+        """Over each connection, once retained messages are in, remove what was left on this node's topics of models that are gone.
+
+        An earlier run left it, or another agent of this node's name that was started by mistake.
+        """
+        while True:
+            await self._registered.wait()
+            self._registered.clear()
+            await asyncio.sleep(SETTLE_S)
+            if not self.status.refused:
+                self._clear_stale()
+
+    def _clear_stale(self) -> None:
         present: dict[Topic[Any], Mapping[str, object]] = {
             MODEL_OFFER: self._models,
             DESIRED: self._desired,
             DEPLOYMENT: self._deployments,
         }
         for row, model in sorted(self._own_topics, key=lambda own: (own[0].pattern, own[1])):
-            if row.lives_with is not None and model not in present[row.lives_with]:
+            own = self.bus.says(row, self.status.node, model)
+            if row.lives_with is not None and not own and model not in present[row.lives_with]:
                 self.bus.clear(row, self.status.node, model)
 
     # --- what the agent says ---------------------------------------------------------------------------------------
@@ -283,6 +291,11 @@ class ControlPlane:
 
     # --- what it hears ---------------------------------------------------------------------------------------------
 
+    def _on_connection(self, connected: bool, reason: str) -> None:
+        if connected:
+            self._registered.set()
+        self._handler.on_broker(connected, reason)
+
     def _on_revocations(self, _topic: str, revocations: Revocations | None) -> None:
         if self._security is not None and revocations is not None:
             self._security.revoke({certificate.serial for certificate in revocations.certificates})
@@ -319,7 +332,6 @@ class ControlPlane:
     def _on_node(self, topic: str, status: NodeStatus | None) -> None:
         (name,) = NODE_STATUS.names(topic)
         if name == self.status.node:
-            self._registered.set()
             self._on_own_status(status)
             return
         self._nodes.hear(name, status)
