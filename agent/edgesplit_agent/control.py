@@ -120,7 +120,7 @@ class ControlPlane:
         self._unreadable = Refusals()
         self._wall_clock = wall_clock
         self._closing = False
-        self._registered, self._obeys = asyncio.Event(), asyncio.Event()
+        self._registered, self._obeys, self._connected_anew = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._log = structlog.get_logger(part="control")
         offline = msgspec.structs.replace(status, online=False)
         self.bus = MessageBus(
@@ -192,18 +192,26 @@ class ControlPlane:
             self._memory.delivered(DEPLOYMENT.of(model), b"", obeyed=True)
 
     async def clear_stale(self) -> None:
-        """Once retained messages are in, remove this node's own of models that no longer exist."""
-        await self._registered.wait()
-        await asyncio.sleep(SETTLE_S)
-        if self.status.refused:
-            return
+        """Over each connection, once retained messages are in, remove what was left on this node's topics of models that are gone.
+
+        An earlier run left it, or another agent of this node's name that was started by mistake.
+        """
+        while True:
+            await self._connected_anew.wait()
+            self._connected_anew.clear()
+            await asyncio.sleep(SETTLE_S)
+            if not self.status.refused:
+                self._clear_stale()
+
+    def _clear_stale(self) -> None:
         present: dict[Topic[Any], Mapping[str, object]] = {
             MODEL_OFFER: self._models,
             DESIRED: self._desired,
             DEPLOYMENT: self._deployments,
         }
         for row, model in sorted(self._own_topics, key=lambda own: (own[0].pattern, own[1])):
-            if row.lives_with is not None and model not in present[row.lives_with]:
+            own = self.bus.says(row, self.status.node, model)
+            if row.lives_with is not None and not own and model not in present[row.lives_with]:
                 self.bus.clear(row, self.status.node, model)
 
     # --- what the agent says ---------------------------------------------------------------------------------------
@@ -295,6 +303,8 @@ class ControlPlane:
     def _on_connection(self, connected: bool, reason: str) -> None:
         self._controller_is_there = self._controller_is_there and connected
         self._tell_untold()
+        if connected:
+            self._connected_anew.set()
         self._handler.on_broker(connected, reason)
 
     def _tell_untold(self) -> None:

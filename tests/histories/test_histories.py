@@ -12,17 +12,18 @@ from unittest.mock import patch
 
 import pytest
 
+from edgesplit.control.plan_messages import OBSERVED
+from edgesplit.control.registration_messages import NODE_STATUS
 from edgesplit.mqtt.retained_state import RetainedState
 from edgesplit_agent.serving.machine.actions import Action, PublishObserved
 from edgesplit_agent.serving.machine.agent_machine import AgentMachine
 from edgesplit_agent.serving.machine.events import EpochPrepared, MachineEvent
 from edgesplit_controller.rollout.driver import Rollouts
 from tests.histories.history import Course, run_history
+from tests.histories.world import World
 
 SLICE = range(0, 60)
 FOUND_WITHIN = 1000
-FOUND: tuple[int, ...] = ()
-"""Seeds whose histories found defects that are mended now."""
 
 
 @pytest.mark.parametrize("course", ["faults", "power"])
@@ -30,6 +31,22 @@ FOUND: tuple[int, ...] = ()
 def test_every_history_comes_to_one_plan_that_all_agree_on(course: Course, seeds: range) -> None:
     wrong = {seed: found for seed in seeds if (found := run_history(seed, course).wrong)}
     assert not wrong
+
+
+def test_what_another_agent_of_its_name_left_is_removed_by_the_one_that_holds_it() -> None:
+    world = World(3)
+    world.at(0.0, world.broker.start)
+    world.at(0.0, world.nodes["alder"].start)
+    world.run(12.0)
+    left, own = OBSERVED.of("alder", "gone"), NODE_STATUS.of("alder")
+    world.broker.retained[left] = b'{"node":"alder","instance":"another","model":"gone","epochs":[]}'
+    world.run(12.0)
+    assert left in world.broker.retained  # nobody was told of it
+    world.at(0.0, world.broker.drop, "alder")
+    world.run(12.0)
+    assert left not in world.broker.retained
+    assert own in world.broker.retained
+    world.close()
 
 
 def test_a_seed_replays_to_the_last_message() -> None:

@@ -41,7 +41,7 @@ class AskedRequest:
         number: What it asks, and so what its answer is.
         program: The agent that took it.
         sure: Nothing but its end keeps that agent from answering: it is the model's source, and can compute all of it by itself,
-            both when it was asked and when it answered.
+            both when it was asked and when it answered, and no other agent of its name confused its peers.
         answers: Its answers, and when they came. [s]
     """
 
@@ -208,7 +208,8 @@ class World:
 
         def sure() -> bool:
             known = agent.machine.models.get(model)
-            return known is not None and known.is_source and known.fallback is not None and not agent.ending
+            alone = all(rival.name != node for rival in self.rivals)
+            return known is not None and known.is_source and known.fallback is not None and alone and not agent.ending
 
         request = AskedRequest(
             number=len(self.requests) + 1,

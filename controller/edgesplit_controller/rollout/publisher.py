@@ -69,7 +69,7 @@ class StatePublisher:
         """Tell nodes what changed."""
         self.announce(model, deployment)
         told, desired = self._told(model), self._desired(model, deployment)
-        for node in told.desired.keys() - desired.keys():
+        for node in sorted(told.desired.keys() - desired.keys()):
             self._outbox.clear_desired(node, model)
         for node, state in desired.items():
             if told.desired.get(node) != state:

@@ -265,6 +265,10 @@ class MessageBus:
             self._state.set(name, payload)
         return self.connected and self._publish(name, payload, retain=topic.retained)
 
+    def says(self, topic: Topic[Any], *names: str) -> bool:
+        """Whether a retained message of this program's own is kept on a topic, or will be over the next connection."""
+        return bool(self._state.payloads.get(topic.of(*names)))
+
     def hear_broker(self, topic: str, handler: Callable[[bytes], None]) -> None:
         """Have payloads on a topic of the broker's own (`$…`, no row of the table) handed over; that it denies it is no fault."""
         self._answers[topic] = handler

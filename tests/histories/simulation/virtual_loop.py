@@ -126,12 +126,11 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def crash(self, program: SimulatedProgram) -> None:
         """End a program at once: nothing that it does from here on reaches anybody."""
         if program.alive:
-            program.alive = False
+            program.alive, program.ending = False, True
             self.call_soon(self._bury, program, context=self.world.context)
 
     def _bury(self, program: SimulatedProgram) -> None:
         """End its tasks now, in an order of their own, not whenever memory happens to be collected."""
-        program.ending = True
         for _ in range(LAST_ROUNDS):
             # Again, for what ends may begin something else.
             for task in tuple(program.tasks):

@@ -1,0 +1,1 @@
+"""Histories of a whole fleet in virtual time: `python -m tests.histories`; docs/protocol.md says what they show."""
