@@ -23,7 +23,6 @@ from edgesplit.control.figure_messages import (
     Steadiness,
 )
 from edgesplit.control.inquiry_messages import FINDINGS, INQUIRY, Checkup, Inquiry, NodeFindings, NodeTrace
-from edgesplit.control.peer_messages import NODE_PEERS, NodePeers
 from edgesplit.control.plan_messages import DESIRED, OBSERVED, Desired, EpochState, Observed
 from edgesplit.control.profile_messages import (
     LIVE_TIMINGS,
@@ -36,7 +35,14 @@ from edgesplit.control.profile_messages import (
     ProfilePlan,
     ProfileReport,
 )
-from edgesplit.control.registration_messages import CONTROLLER_STATUS, NODE_STATUS, ControllerStatus, NodeStatus
+from edgesplit.control.registration_messages import (
+    CONTROLLER_STATUS,
+    NODE_PEERS,
+    NODE_STATUS,
+    ControllerStatus,
+    NodePeers,
+    NodeStatus,
+)
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.release import PROTOCOL, installed_version
 

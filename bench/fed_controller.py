@@ -23,10 +23,9 @@ from bench.process_figures import resident_bytes
 from bench.scene import SHIPPED_MODEL
 from bench.simulated_agents import GOOD_LINK, SITE_SIZE, labels_of, name_of
 from edgesplit.control.figure_messages import LINK_METRICS, NODE_METRICS, LinkMetrics, LinkState, NodeMetrics
-from edgesplit.control.peer_messages import NODE_PEERS, NodePeers
 from edgesplit.control.plan_messages import DESIRED, OBSERVED, Desired, EpochState, Observed
 from edgesplit.control.profile_messages import PROFILE_REPORT, ExecutionProfile, ProfileReport
-from edgesplit.control.registration_messages import NODE_STATUS, NodeStatus
+from edgesplit.control.registration_messages import NODE_PEERS, NODE_STATUS, NodePeers, NodeStatus
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.topic import Topic
 from edgesplit.operations.model_operations import AddModel

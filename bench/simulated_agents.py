@@ -29,7 +29,6 @@ from edgesplit.control.figure_messages import (
     NodeMetrics,
     Steadiness,
 )
-from edgesplit.control.peer_messages import NODE_PEERS, NodePeers
 from edgesplit.control.plan_messages import DEPLOYMENT, DESIRED, OBSERVED, Desired, EpochState, Observed
 from edgesplit.control.profile_messages import (
     MODEL_OFFER,
@@ -43,8 +42,10 @@ from edgesplit.control.profile_messages import (
 from edgesplit.control.registration_messages import (
     CONTROLLER_STATUS,
     NODE_CLAIM,
+    NODE_PEERS,
     NODE_STATUS,
     ControllerStatus,
+    NodePeers,
     NodeStatus,
 )
 from edgesplit.control.trust_messages import CLIENT_TOKENS, REVOCATIONS

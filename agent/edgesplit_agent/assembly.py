@@ -46,7 +46,7 @@ from edgesplit_agent.reporting.collectors.busy_clock import BusyClock
 from edgesplit_agent.reporting.collectors.memory import MemoryCollector
 from edgesplit_agent.reporting.collectors.power.meter import PowerMeter
 from edgesplit_agent.reporting.collectors.power.selection import select_power
-from edgesplit_agent.reporting.inquiry_answers import InquiryAnswers, Surroundings
+from edgesplit_agent.reporting.inquiry_answers import CheckupSubjects, InquiryAnswers
 from edgesplit_agent.reporting.metrics import PrometheusMetrics
 from edgesplit_agent.reporting.reporter import Reporter
 from edgesplit_agent.reporting.run_trace import RunTrace
@@ -360,7 +360,7 @@ def make_inquiry_answers(
     say: Callable[[NodeFindings], None],
 ) -> InquiryAnswers:
     """Who tells the controller what it asks about; `artifacts` is where it offers blobs, `say` publishes."""
-    surroundings = Surroundings(
+    subjects = CheckupSubjects(
         folder=cache.folder,
         limit_bytes=configuration.cache.limit_bytes,
         artifacts=artifacts,
@@ -370,7 +370,7 @@ def make_inquiry_answers(
     return InquiryAnswers(
         identity.node,
         identity.instance,
-        surroundings=surroundings,
+        subjects=subjects,
         traces=engine.traces,
         clocks=plane.clocks,
         say=say,

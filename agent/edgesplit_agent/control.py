@@ -57,7 +57,7 @@ from edgesplit.topic_table import written_by
 from edgesplit_agent.autonomy.node_memory import NodeMemory
 from edgesplit_agent.control_handler import ControlHandler
 from edgesplit_agent.following.followed_peers import FollowedPeers
-from edgesplit_agent.known_nodes import KnownNodes
+from edgesplit_agent.following.known_nodes import KnownNodes
 from edgesplit_agent.serving.machine.actions import PublishNoise
 
 __all__ = ["ControlPlane"]

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from edgesplit.control.inquiry_messages import INQUIRY, Inquiry
-from edgesplit.control.peer_messages import NODE_PEERS, NodePeers
 from edgesplit.control.plan_messages import DEPLOYMENT, DESIRED, Deployment, Desired
 from edgesplit.control.profile_messages import MODEL_OFFER, PROFILE_REQUEST, ModelOffer, ProfileRequest
+from edgesplit.control.registration_messages import NODE_PEERS, NodePeers
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.topic_table import written_by
 

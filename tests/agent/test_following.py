@@ -8,8 +8,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from edgesplit.control.peer_messages import NODE_PEERS, NodePeers
-from edgesplit.control.registration_messages import NODE_STATUS, ControllerStatus
+from edgesplit.control.registration_messages import NODE_PEERS, NODE_STATUS, ControllerStatus, NodePeers
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.topic import Topic
 from edgesplit_agent.following import peer_choice

@@ -18,7 +18,7 @@ from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.release import PROTOCOL
 from edgesplit_agent import control, known_nodes
 from edgesplit_agent.control import ControlPlane
-from edgesplit_agent.known_nodes import MOST_NODES, KnownNodes
+from edgesplit_agent.following.known_nodes import MOST_NODES, KnownNodes
 from edgesplit_agent.reporting import metrics
 from edgesplit_agent.reporting.metrics import PrometheusMetrics
 from edgesplit_agent.serving.machine import peers

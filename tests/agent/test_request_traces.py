@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgesplit.control.inquiry_messages import Inquiry, NodeFindings, PeerClock
 from edgesplit.wire.headers import ExecutionKey
-from edgesplit_agent.reporting.inquiry_answers import MOST_AT_A_TIME, InquiryAnswers, Surroundings
+from edgesplit_agent.reporting.inquiry_answers import MOST_AT_A_TIME, CheckupSubjects, InquiryAnswers
 from edgesplit_agent.reporting.request_traces import MOST_OF_ONE, MOST_REQUESTS, MOST_STEPS, RequestTraces
 from tests.waiting import until
 
@@ -70,7 +70,7 @@ def answers(folder: Path, said: list[NodeFindings], unreachable: str = "") -> In
     async def why() -> str:
         return unreachable
 
-    surroundings = Surroundings(
+    subjects = CheckupSubjects(
         folder=folder,
         limit_bytes=7,
         artifacts=lambda: "http://controller:7480",
@@ -78,7 +78,7 @@ def answers(folder: Path, said: list[NodeFindings], unreachable: str = "") -> In
         certificate_expires_s=lambda: None,
     )
     return InquiryAnswers(
-        "device", "one", surroundings=surroundings, traces=traced(), clocks=tuple, say=said.append, clock=lambda: 12.0
+        "device", "one", subjects=subjects, traces=traced(), clocks=tuple, say=said.append, clock=lambda: 12.0
     )
 
 

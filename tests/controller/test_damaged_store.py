@@ -19,8 +19,8 @@ from edgesplit_controller.models.model_folders import ModelFolders
 from edgesplit_controller.models.model_record import ModelRecord
 from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.storage.deployment_state import State
+from edgesplit_controller.storage.files.set_aside import KEPT
 from edgesplit_controller.storage.saved_speeds import SavedSpeed
-from edgesplit_controller.storage.set_aside import KEPT
 from edgesplit_controller.storage.store import Store, is_in_use
 from edgesplit_controller.succession.takeover import sizes_of_record
 from tests.controller.tiny_models import convolutions

@@ -13,8 +13,8 @@ from edgesplit_controller.models.intake.stages import take_in
 from edgesplit_controller.models.model_folders import ModelFolders
 from edgesplit_controller.models.submission import Submission
 from edgesplit_controller.storage.deployment_state import STATE_FORMAT, DeploymentState, State
+from edgesplit_controller.storage.files.set_aside import DamageLog
 from edgesplit_controller.storage.rollout_state import Epoch, Rollout
-from edgesplit_controller.storage.set_aside import DamageLog
 from edgesplit_controller.storage.store import Store
 from edgesplit_controller.storage.write_health import StoreHealth
 from tests.controller.tiny_models import convolutions

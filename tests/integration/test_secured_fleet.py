@@ -14,8 +14,7 @@ import msgspec
 import pytest
 
 from demo.ports import free_port
-from edgesplit.control.peer_messages import NODE_PEERS
-from edgesplit.control.registration_messages import NODE_STATUS, NodeStatus
+from edgesplit.control.registration_messages import NODE_PEERS, NODE_STATUS, NodeStatus
 from edgesplit.errors import NotTrusted
 from edgesplit.mqtt.topic import ROOT
 from edgesplit.release import PROTOCOL

@@ -9,8 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 
-from edgesplit.control.peer_messages import NODE_PEERS, NodePeers
-from edgesplit.control.registration_messages import NODE_STATUS, ControllerStatus, NodeStatus
+from edgesplit.control.registration_messages import NODE_PEERS, NODE_STATUS, ControllerStatus, NodePeers, NodeStatus
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit_agent.following.peer_choice import PeerChoice
 

@@ -1,4 +1,4 @@
-"""Answers to the controller's inquiries: a checkup of the node's surroundings, the trace of a request.
+"""Answers to the controller's inquiries: a checkup of the node's subjects, the trace of a request.
 
 Owns: what is looked at for an answer, and how many are made at a time. Its rule: nothing is looked at unless asked, and nobody waits for an
 answer that cannot be given. Not here: the steps of requests (`request_traces.py`), figures that are told regularly
@@ -19,14 +19,14 @@ import structlog
 from edgesplit.control.inquiry_messages import Checkup, Inquiry, NodeFindings, NodeTrace, PeerClock
 from edgesplit_agent.reporting.request_traces import RequestTraces
 
-__all__ = ["InquiryAnswers", "Surroundings"]
+__all__ = ["CheckupSubjects", "InquiryAnswers"]
 
 MOST_AT_A_TIME = 8
 """Inquiries that are answered at once; who asks more is not answered."""
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class CheckupSubjects:
     """What a checkup looks at.
 
     Attributes:
@@ -50,7 +50,7 @@ class InquiryAnswers:
     Args:
         node: Its name.
         instance: Of its registration.
-        surroundings: What a checkup looks at.
+        subjects: What a checkup looks at.
         traces: Of the last requests.
         clocks: How peers' clocks differ.
         say: Publishes an answer.
@@ -62,7 +62,7 @@ class InquiryAnswers:
         node: str,
         instance: str,
         *,
-        surroundings: Surroundings,
+        subjects: CheckupSubjects,
         traces: RequestTraces,
         clocks: Callable[[], tuple[PeerClock, ...]],
         say: Callable[[NodeFindings], None],
@@ -70,7 +70,7 @@ class InquiryAnswers:
     ) -> None:
         self._node = node
         self._instance = instance
-        self._surroundings = surroundings
+        self._subjects = subjects
         self._traces = traces
         self._clocks = clocks
         self._say = say
@@ -115,7 +115,7 @@ class InquiryAnswers:
         self._say(findings)
 
     async def _checkup(self) -> Checkup:
-        around = self._surroundings
+        around = self._subjects
         usage = await asyncio.to_thread(shutil.disk_usage, around.folder)
         artifacts = around.artifacts()
         return Checkup(

@@ -14,7 +14,7 @@ from typing import IO
 
 from edgesplit.errors import InvalidConfiguration, InvalidInput
 from edgesplit_controller.models.model_record import ModelRecord, read_record, write_record
-from edgesplit_controller.storage.set_aside import DamageLog, is_passing_shortage
+from edgesplit_controller.storage.files.set_aside import DamageLog, is_passing_shortage
 from edgesplit_controller.storage.write_health import StoreHealth
 
 __all__ = ["ModelFolders"]

@@ -36,8 +36,8 @@ from edgesplit_controller.graph.model_graph import (
     Unit,
 )
 from edgesplit_controller.quantization.codecs.codec_figures import CodecFigure
-from edgesplit_controller.storage.atomic_write import write_atomically
-from edgesplit_controller.storage.file_format import refuse_newer
+from edgesplit_controller.storage.files.atomic_write import write_atomically
+from edgesplit_controller.storage.files.file_format import refuse_newer
 
 __all__ = [
     "Manifest",
@@ -102,7 +102,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """A model but for its graph's nodes.
 
     Attributes:
-        format: Of what lies in the folder (`storage/file_format.py`).
+        format: Of what lies in the folder (`storage/files/file_format.py`).
         quantizable: Operators with an int8 form, in graph order; each names its unit.
         ranges: Calibrated least and greatest value of the tensors around them.
         noise: Over the quantizable operators.

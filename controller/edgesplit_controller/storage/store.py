@@ -3,7 +3,7 @@
 Owns: where things lie, one controller a folder, writes that a power cut cannot leave half done. Its rule: a write
 replaces the old file in one step or is refused and changes nothing; what is damaged is set aside and told, and the rest is
 taken as it is. Not here: what the state means, model records (`models/model_record.py`), what damage is told as
-(`storage/set_aside.py`), telling people (`storage/store_keeper.py`).
+(`storage/files/set_aside.py`), telling people (`storage/store_keeper.py`).
 
     STORE/lock                    held while a controller runs
     STORE/reign.json              which store this is, and how often a controller began with it
@@ -34,12 +34,12 @@ import structlog
 
 from edgesplit.errors import InvalidConfiguration, InvalidInput, StoreUnwritable
 from edgesplit_controller.graph.blobs import BlobStore
-from edgesplit_controller.storage.atomic_write import write_atomically
 from edgesplit_controller.storage.deployment_state import STATE_FORMAT, State
-from edgesplit_controller.storage.file_format import refuse_newer
+from edgesplit_controller.storage.files.atomic_write import write_atomically
+from edgesplit_controller.storage.files.file_format import refuse_newer
+from edgesplit_controller.storage.files.set_aside import DamageLog, is_passing_shortage
 from edgesplit_controller.storage.reign import Reign
 from edgesplit_controller.storage.saved_speeds import SavedSpeed
-from edgesplit_controller.storage.set_aside import DamageLog, is_passing_shortage
 from edgesplit_controller.storage.write_health import StoreHealth
 
 __all__ = ["Store", "is_in_use"]

@@ -1,7 +1,9 @@
-"""Control-plane messages by which programs register: the controller's and the nodes'.
+"""Control-plane messages by which programs register, the controller's and the nodes', and by which a node is told which others count.
 
-Owns: what a program says of itself while it is there, and its last will. Its rule: that of `control/messages.py`, a
-released message is never changed. Not here: who may hold a name (`mqtt/name_registration.py`).
+Owns: what a program says of itself while it is there, its last will, and the peers of a node. Its rule: that of
+`control/messages.py`, a released message is never changed; a list of peers is complete, and an agent that hears none from a controller that
+gives none (`ControllerStatus.names_peers`) keeps a link to every other node. Not here: who may hold a name
+(`mqtt/name_registration.py`), which nodes are peers (the controller's `deciding/measured_links.py`).
 """
 
 from __future__ import annotations
@@ -10,9 +12,18 @@ import msgspec
 
 from edgesplit.control.messages import Message
 from edgesplit.mqtt.name_registration import Claim
-from edgesplit.mqtt.topic import SMALL_BYTES, Topic
+from edgesplit.mqtt.topic import LARGE_BYTES, SMALL_BYTES, Topic
 
-__all__ = ["CONTROLLER_CLAIM", "CONTROLLER_STATUS", "NODE_CLAIM", "NODE_STATUS", "ControllerStatus", "NodeStatus"]
+__all__ = [
+    "CONTROLLER_CLAIM",
+    "CONTROLLER_STATUS",
+    "NODE_CLAIM",
+    "NODE_PEERS",
+    "NODE_STATUS",
+    "ControllerStatus",
+    "NodePeers",
+    "NodeStatus",
+]
 
 
 class ControllerStatus(Message, frozen=True, kw_only=True):
@@ -120,4 +131,29 @@ NODE_CLAIM = Topic(
     writers=("agent",),
     readers=("agent",),
     limit_bytes=SMALL_BYTES,
+)
+
+
+class NodePeers(Message, frozen=True, kw_only=True):
+    """The peers of a node: where plans may send from it. Nodes that its own plans name are peers in any case.
+
+    Attributes:
+        node: Whose peers.
+        peers: Their names, in alphabetical order.
+    """
+
+    node: str
+    peers: tuple[str, ...]
+
+
+NODE_PEERS = Topic(
+    "nodes/{node}/peers",
+    NodePeers,
+    says="the nodes to which a node keeps and measures links",
+    writers=("controller",),
+    readers=("agent",),
+    retained=True,
+    cleared="only with the node",
+    signer="controller",
+    limit_bytes=LARGE_BYTES,
 )

@@ -41,7 +41,7 @@ from edgesplit_controller.models.intake_messages import (
 from edgesplit_controller.models.model_record import ModelRecord, calibration_of, read_record, write_record
 from edgesplit_controller.models.named_shapes import combined_shapes
 from edgesplit_controller.models.submission import Progress
-from edgesplit_controller.storage.atomic_write import write_atomically
+from edgesplit_controller.storage.files.atomic_write import write_atomically
 
 __all__ = ["Told", "carry_out", "main", "overall", "told"]
 

@@ -1,0 +1,1 @@
+"""How single files of the store are written, judged and set aside."""
