@@ -22,7 +22,7 @@ from edgesplit_controller.rollout.driver import Rollouts
 from tests.histories.history import Course, run_history
 from tests.histories.world import World
 
-SLICE = range(0, 60)
+SLICE = range(0, 40)
 FOUND_WITHIN = 1000
 
 
