@@ -101,7 +101,7 @@ def other_bytes_at_the_end(path: Path, share: float, junk: bytes) -> None:
 HARMS = (truncated, garbage, empty, a_folder, gone, other_bytes_at_the_end)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_a_store_of_which_any_files_are_damaged_starts_and_the_rest_is_as_it_was(
     sound: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
