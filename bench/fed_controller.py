@@ -13,8 +13,10 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 import msgspec
@@ -226,7 +228,7 @@ class _Stopwatch:
         return lap_s
 
 
-async def _each(count: int, work: Any) -> None:
+async def _each(count: int, work: Callable[[int], None]) -> None:
     for index in range(count):
         work(index)
         if index % AT_A_TURN == 0:
@@ -242,7 +244,7 @@ async def _measure(folder: Path, count: int, rounds: int) -> None:
     print(f"{count} registrations: {1e6 * watch.lap_s() / count:.0f} us each")
     await _each(count, fed.report)
     print(f"first figures: {1e6 * watch.lap_s() / count:.0f} us each")
-    await _each(count, lambda index: fed.profile(index, record))
+    await _each(count, partial(fed.profile, record=record))
     print(f"profiles: {1e6 * watch.lap_s() / count:.0f} us each")
     rollouts.settled, rollouts.patient = True, False
     deployer.start()
@@ -263,9 +265,7 @@ async def _measure(folder: Path, count: int, rounds: int) -> None:
     watch.lap_s()
     for turn in range(rounds):
         await _each(count, fed.report)
-        await _each(
-            count // LINKED_EVERY, lambda index, turn=turn: fed.report_links(index * LINKED_EVERY + turn % LINKED_EVERY)
-        )
+        await _each(count // LINKED_EVERY, partial(_report_some_links, fed, turn))
         await asyncio.sleep(0.6)
     spent_s = watch.lap_s()
     messages = rounds * (count + count // LINKED_EVERY)
@@ -286,6 +286,11 @@ async def _measure(folder: Path, count: int, rounds: int) -> None:
         f"feeds), {watch.lap_s():.2f} s of a core; {max(map(len, fed.bus.peers.values()))} peers at most"
     )
     await fed.close()
+
+
+def _report_some_links(fed: FedController, turn: int, index: int) -> None:
+    """Each turn another tenth of the nodes says what its links carry."""
+    fed.report_links(index * LINKED_EVERY + turn % LINKED_EVERY)
 
 
 async def _link_site(fed: FedController) -> None:
