@@ -16,8 +16,9 @@ from edgesplit.control.profile_messages import ModelOffer
 from edgesplit.control.registration_messages import CONTROLLER_STATUS, NODE_STATUS, ControllerStatus, NodeStatus
 from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.release import PROTOCOL
-from edgesplit_agent import control, known_nodes
+from edgesplit_agent import control
 from edgesplit_agent.control import ControlPlane
+from edgesplit_agent.following import known_nodes
 from edgesplit_agent.following.known_nodes import MOST_NODES, KnownNodes
 from edgesplit_agent.reporting import metrics
 from edgesplit_agent.reporting.metrics import PrometheusMetrics
