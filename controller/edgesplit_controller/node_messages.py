@@ -138,7 +138,7 @@ class NodeMessages:
 
     def _on_metrics(self, topic: str, metrics: NodeMetrics | None) -> None:
         (name,) = NODE_METRICS.names(topic)
-        was_usable = self._registry.node(name).usable
+        was_usable, before = self._registry.node(name).usable, self._registry.node(name).metrics
         self._registry.keep(NODE_METRICS, topic, metrics)
         if metrics is None:
             self._clocks.forget(name)
@@ -147,7 +147,11 @@ class NodeMessages:
             self._registry.set_clock_offset(name, self._clocks.offset_s(name))
         if metrics is not None and not was_usable:
             self._deployer.fleet_changed()
-        elif metrics is not None and (metrics.power_origin == "measured" or metrics.battery_fraction is not None):
+        elif metrics is not None and (
+            metrics.power_origin == "measured"
+            or metrics.battery_fraction is not None
+            or (before is not None and before.compute_w != metrics.compute_w)  # configured anew
+        ):
             self._deployer.figures_changed(name)
 
     def _on_links(self, topic: str, links: LinkMetrics | None) -> None:
