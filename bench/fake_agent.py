@@ -22,7 +22,7 @@ from edgesplit.control.figure_messages import (
     NodeMetrics,
     Steadiness,
 )
-from edgesplit.control.inquiry_messages import FINDINGS, INQUIRY, Checkup, Inquiry, NodeFindings, NodeTrace
+from edgesplit.control.inquiry_messages import INQUIRY, NODE_FINDINGS, Checkup, Inquiry, NodeFindings, NodeTrace
 from edgesplit.control.plan_messages import DESIRED, OBSERVED, Desired, EpochState, Observed
 from edgesplit.control.profile_messages import (
     LIVE_TIMINGS,
@@ -283,7 +283,7 @@ class FakeAgent:
             checkup=self.checkup if inquiry.about == "checkup" else None,
             trace=trace if inquiry.about == "trace" else None,
         )
-        self.bus.publish(FINDINGS, findings, self.name)
+        self.bus.publish(NODE_FINDINGS, findings, self.name)
 
     def observe(self, model: str) -> None:
         """Report what is held of a model."""

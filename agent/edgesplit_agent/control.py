@@ -22,7 +22,7 @@ import structlog
 from edgesplit.control.component_messages import digests_of
 from edgesplit.control.event_kinds import level_of
 from edgesplit.control.event_messages import EVENT, Event
-from edgesplit.control.inquiry_messages import FINDINGS, INQUIRY, Inquiry, NodeFindings
+from edgesplit.control.inquiry_messages import INQUIRY, NODE_FINDINGS, Inquiry, NodeFindings
 from edgesplit.control.noise_messages import NOISE_REPORT, NoiseReport
 from edgesplit.control.plan_messages import DEPLOYMENT, DESIRED, OBSERVED, Deployment, Desired, EpochState, Observed
 from edgesplit.control.profile_messages import (
@@ -266,7 +266,7 @@ class ControlPlane:
 
     def publish_findings(self, findings: NodeFindings) -> None:
         """Answer an inquiry."""
-        self.bus.publish(FINDINGS, findings, findings.node)
+        self.bus.publish(NODE_FINDINGS, findings, findings.node)
 
     def publish_timings(self, timings: LiveTimings) -> None:
         """Say what runs took lately; of a model that is gone, nothing."""

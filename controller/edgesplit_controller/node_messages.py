@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from edgesplit.control.figure_messages import LINK_METRICS, NODE_METRICS, USAGE, LinkMetrics, NodeMetrics, Usage
-from edgesplit.control.inquiry_messages import FINDINGS, NodeFindings
+from edgesplit.control.inquiry_messages import NODE_FINDINGS, NodeFindings
 from edgesplit.control.noise_messages import NOISE_REPORT, NoiseReport
 from edgesplit.control.plan_messages import OBSERVED, Observed
 from edgesplit.control.profile_messages import LIVE_TIMINGS, PROFILE_REPORT, LiveTimings, ProfileReport
@@ -102,7 +102,7 @@ class NodeMessages:
         self._hear(OBSERVED, self._on_observed)
         self._hear(USAGE, self._on_usage)
         self._hear(NOISE_REPORT, self._on_noise)
-        self._hear(FINDINGS, self._on_findings)
+        self._hear(NODE_FINDINGS, self._on_findings)
         for row in ABOUT_NODES:
             if "controller" in row.readers and row not in self._handled:
                 self._hear(row, partial(self._registry.keep, row))

@@ -13,8 +13,8 @@ from edgesplit.control.messages import Message
 from edgesplit.mqtt.topic import LARGE_BYTES, SMALL_BYTES, Topic
 
 __all__ = [
-    "FINDINGS",
     "INQUIRY",
+    "NODE_FINDINGS",
     "Checkup",
     "Inquiry",
     "NodeFindings",
@@ -154,7 +154,7 @@ class NodeFindings(Message, frozen=True, kw_only=True):
     trace: NodeTrace | None = None
 
 
-FINDINGS = Topic(
+NODE_FINDINGS = Topic(
     "nodes/{node}/findings",
     NodeFindings,
     says="answers an inquiry",
