@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, settings
 
 from tests.skips import Skip, unexpected
 
+# pytest-xdist tells its processes how wide the terminal is; pages of splitctl are as wide as it takes unless a test says else.
+os.environ.pop("COLUMNS", None)
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", parent=settings.get_profile("local"), derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")

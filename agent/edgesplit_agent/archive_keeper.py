@@ -46,6 +46,8 @@ class ArchiveKeeper:
     def start(self) -> None:
         """Listen, and say what an earlier run kept, as far as its blobs are still here; call it before the bus starts."""
         self._bus.subscribe(ARCHIVE, lambda _topic, archive: self.hear(archive))
+        # What others write there is put right by the bus, and told where it cannot be read.
+        self._bus.subscribe(KEPT_ARCHIVE, lambda _topic, _kept: None, self._node)
         kept = self._read()
         if kept is not None and all(self._cache.path(digest).exists() for digest in kept.sizes):
             self._hold(kept)

@@ -159,6 +159,7 @@ def make_knowledge(configuration: ControllerConfiguration, store: Store, bus: Me
         clock=time.monotonic,
         most_s=settings.prepare_limit_s,
         shadowing=shadowing_of(catalog.deployed, settings),
+        unmanaged=store.unmanaged,
     )
     if state.restored:
         rollouts.note(restored=())  # their records are in place now

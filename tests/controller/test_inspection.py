@@ -19,7 +19,7 @@ from edgesplit_controller.answering.inspection.inquiries import Inquiries
 from edgesplit_controller.answering.inspection.problems import cause_and_remedy
 from tests.controller.fleet import Fleet
 from tests.controller.tiny_models import convolutions
-from tests.waiting import until
+from tests.waiting import until, until_answered
 
 
 async def deployed(fleet: Fleet) -> int:
@@ -67,16 +67,22 @@ async def test_a_source_that_is_away_is_an_error_and_another_node_a_warning_each
 async def test_a_source_that_serves_a_fallback_is_told_with_who_is_missing(fleet: Fleet) -> None:
     await deployed(fleet)
     device = fleet.agents["device"]
-    await until(lambda: device.desired["tiny"].fallback is not None)
-    fallback = device.desired["tiny"].fallback
-    assert fallback is not None
-    device._served["tiny"] = fallback
-    device.desired["tiny"] = msgspec.structs.replace(device.desired["tiny"], serve=fallback)
-    device.observe("tiny")
-    await until(lambda: fleet.rollouts.serving("tiny") == fallback)
-    told = await fleet.client.ask(ShowStatus())
-    assert told["models"][0]["on_fallback"]
-    assert any(text.startswith(f"tiny serves on a fallback (epoch {fallback})") for text in problems(told))
+    active = fleet.rollouts.state.deployments["tiny"].rollout.active
+    assert active is not None
+    local = active.local_fallback
+    assert local is not None
+
+    async def told_of_it() -> bool:
+        # Whenever the source hears of another fallback that is kept, this fake obeys and serves the plan again.
+        device._served["tiny"] = local
+        device.desired["tiny"] = msgspec.structs.replace(device.desired["tiny"], serve=local)
+        device.observe("tiny")
+        await until(lambda: fleet.rollouts.serving("tiny") == local)
+        told = await fleet.client.ask(ShowStatus())
+        said = any(text.startswith(f"tiny serves on a fallback (epoch {local})") for text in problems(told))
+        return bool(told["models"][0]["on_fallback"]) and said
+
+    await until_answered(told_of_it, "the fallback is told")
 
 
 async def test_what_a_node_serves_is_told_with_its_median_and_its_failures(fleet: Fleet) -> None:

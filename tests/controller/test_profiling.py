@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -32,6 +33,7 @@ class Record:
     name: str = "m"
     sha256: str = "s"
     offered: str = ""
+    graph: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(open=None))
 
 
 @dataclass

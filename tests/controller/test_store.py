@@ -23,7 +23,7 @@ STATE_OF_AN_EARLIER_CONTROLLER = Path(__file__).with_name("state_of_2026_11.json
 ADDED_SINCE = (
     *("latency_interval_s", "energy_interval_j", "handling_s", "joinable", "fixed", "sources"),
     *("typical", "any_rank", "values", "input_shapes", "open_axes", "footprint_terms", "concession"),
-    *("min_rate_hz", "rate_hz", "bottleneck", "made_unix_s", "drained", "paused", "restored"),
+    *("min_rate_hz", "rate_hz", "bottleneck", "made_unix_s", "drained", "paused", "restored", "on"),
 )
 
 

@@ -37,7 +37,7 @@ def holding(state: Literal["preparing", "prepared", "failed", "draining"]) -> Ob
     return Observed(node="edge", instance="1", model="m", epochs=(EpochState(epoch=1, state=state),))
 
 
-def rollouts(told: Told, state: State) -> Rollouts:
+def rollouts(told: Told, state: State, *, unmanaged: bool = False) -> Rollouts:
     return Rollouts(
         state,
         save=lambda _state: None,
@@ -46,6 +46,7 @@ def rollouts(told: Told, state: State) -> Rollouts:
         outbox=told,
         clock=lambda: 0.0,
         wall_clock=lambda: 0.0,
+        unmanaged=unmanaged,
     )
 
 
@@ -85,9 +86,10 @@ def test_what_is_wanted_is_not_withdrawn(monkeypatch: pytest.MonkeyPatch) -> Non
     assert told.cleared == []
 
 
-def test_what_this_store_never_planned_is_left_alone() -> None:
+@pytest.mark.parametrize(("epochs", "unmanaged"), [({}, False), ({"m": 1002}, True)], ids=["never", "not taken over"])
+def test_what_this_store_never_planned_or_took_over_is_left_alone(epochs: dict[str, int], unmanaged: bool) -> None:
     told = Told()
-    driven = rollouts(told, State())
+    driven = rollouts(told, State(epochs=epochs), unmanaged=unmanaged)
     driven.settled = True
     driven.observe("edge", "m", holding("prepared"))
     assert told.cleared == []

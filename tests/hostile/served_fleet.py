@@ -282,7 +282,6 @@ def served_fleet(folder: Path) -> Iterator[ServedFleet]:
                 "other-model": ("--model", "elsewhere", "--expires", "1h"),
                 "slow": ("--rate", "0.1", "--expires", "1h"),
                 "withdrawn": ("--expires", "1h"),
-                BRIEF: ("--expires", "2s"),
             }.items()
         }
         fleet.run("token", "remove", "withdrawn")

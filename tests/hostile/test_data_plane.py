@@ -105,12 +105,16 @@ def test_a_token_that_is_used_up_is_told_to_wait(fleet: ServedFleet) -> None:
 
 
 def test_a_token_that_has_expired_says_clock(fleet: ServedFleet) -> None:
+    # Made here: what has expired leaves the list, so one from the beginning may be unknown by now.
+    token = fleet.secured.run("token", "add", BRIEF, "--expires", "2s")["token"]
+
     def tried() -> str:
         try:
-            with edgesplit.connect(fleet.data["device"], token=fleet.tokens[BRIEF], ca_file=fleet.authority):
+            with edgesplit.connect(fleet.data["device"], token=token, ca_file=fleet.authority):
                 return ""
         except NotTrusted as error:
-            return str(error)
+            # The node may not have heard of it yet.
+            return "" if "not known here" in str(error) else str(error)
 
     said = blocking_until(tried, "its two seconds are over")
     assert "has expired" in said and "clock" in said

@@ -146,7 +146,9 @@ async def test_agents_that_met_an_artifact_server_that_was_down_profile_by_thems
     assert {row["state"] for row in rows} <= {"retrying", "running"}
     assert all(str(site.gate.port) in row["reason"] for row in rows if row["state"] == "retrying")
     nodes = await site.client.ask(ListNodes())
-    assert {failing["what"] for row in nodes for failing in row["failing"]} == {"profiling tiny"}
+    # The shape that is planned by itself fails alike once it is offered.
+    failing = {failing["what"] for row in nodes for failing in row["failing"]}
+    assert {"profiling tiny"} <= failing <= {"profiling tiny", "profiling tiny@2"}
 
     await site.gate.open()
     await until_answered(site.all_profiled, "three profiles", within_s=120)

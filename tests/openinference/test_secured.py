@@ -89,7 +89,7 @@ async def secured(fleet: MadeFleet, folder: Path, *, local_clients: bool = False
 
 @pytest.mark.parametrize(
     ("role", "blobs", "inference"),
-    [("node", 200, 200), ("operator", 403, 200), ("client", 403, 200), ("controller", 403, 403), (None, 401, 401)],
+    [("node", 200, 200), ("operator", 403, 200), ("client", 403, 200), ("controller", 200, 403), (None, 401, 401)],
 )
 async def test_rights_follow_the_role_in_the_certificate(
     fleet: MadeFleet, tmp_path: Path, role: Role | None, blobs: int, inference: int

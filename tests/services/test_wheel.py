@@ -18,7 +18,9 @@ def test_the_wheel_holds_the_packages_alone(tmp_path: Path) -> None:
     assert wheel.stat().st_size < LARGEST_BYTES
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    own = [name for name in names if ".dist-info/" not in name]
+    own = [name for name in names if ".dist-info/" not in name and ".data/" not in name]
+    beside = {name.partition(".data/data/")[2] for name in names if ".data/" in name}
+    assert {name.rpartition("/")[0] for name in beside} <= {"share/man/man1", "share/edgesplit/monitoring"}
     assert {name.partition("/")[0] for name in own} == PACKAGES
     assert {Path(name).suffix for name in own} == FILES
     metadata = {name.partition(".dist-info/")[2] for name in names if ".dist-info/" in name}

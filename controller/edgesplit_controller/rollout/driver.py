@@ -69,6 +69,7 @@ class Rollouts:
         wall_clock: Seconds since the epoch.
         most_s: What an unfinished rollout gets at most after a restart. [s]
         shadowing: What the source of a model's plan is asked to check.
+        unmanaged: Something that nodes hold could not be taken over with the store.
 
     Attributes:
         state: What is remembered; change it with `update` and `keep`.
@@ -89,6 +90,7 @@ class Rollouts:
         wall_clock: Callable[[], float] = time.time,
         most_s: float = 60.0,
         shadowing: Callable[[str, PlanRecord], Shadowing | None] = lambda _model, _plan: None,
+        unmanaged: bool = False,
     ) -> None:
         self.state = state
         self.settled = False
@@ -99,6 +101,7 @@ class Rollouts:
         self._publisher = StatePublisher(outbox, registry, shadowing)
         self._clock = clock
         self.state_is_new = state == State()
+        self._unmanaged = unmanaged
         self._wall_clock = wall_clock
         self._shadowing = shadowing
         self._models: dict[str, _HeldRollout] = {}
@@ -161,8 +164,9 @@ class Rollouts:
         """
         if observed is None or not self.settled or all(state.state == "draining" for state in observed.epochs):
             return
-        # Of a model that this store never planned it is not for this controller to say: the store may be the wrong one.
-        if self.highest_epoch(model):
+        # Of a model that this store never planned, or that could not be taken over with it, it is not for this controller to say.
+        left_alone = self._unmanaged and model not in self.state.deployments
+        if self.highest_epoch(model) and not left_alone:
             self._publisher.withdraw_again(node, model)
 
     def forget_node(self, node: str) -> None:
