@@ -419,6 +419,12 @@ class Deployer:
         try:
             async with asyncio.timeout(max(0.0, limit_s)):
                 await watch.lock.acquire()
+                try:
+                    # Whoever had the turn before may have been cancelled, and what it began is prepared without it.
+                    await self._rollouts.finished(model)
+                except BaseException:
+                    watch.lock.release()
+                    raise
         except TimeoutError:
             what = self._rollouts.unfinished(model) or f"another change of {model} is being planned"
             raise ChangeUnderWay(f"{what}: nothing was changed; run the command again then") from None
