@@ -32,11 +32,10 @@ from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.topic import Topic
 from edgesplit.operations.model_operations import AddModel
 from edgesplit.release import PROTOCOL, installed_version
-from edgesplit_controller.assembly import make_deciders, make_knowledge
+from edgesplit_controller.assembly import make_deciders, make_knowledge, make_node_messages
 from edgesplit_controller.configuration import ControllerConfiguration, PlanningSection, StoreSection
 from edgesplit_controller.models.intake_runs import run_in_process
 from edgesplit_controller.models.model_record import ModelRecord
-from edgesplit_controller.node_messages import NodeMessages
 from edgesplit_controller.rate_limited_events import RateLimitedEvents
 from edgesplit_controller.storage.store import Store
 
@@ -112,20 +111,12 @@ class FedController:
         self.store = Store(configuration.store_path)
         self.known = known = make_knowledge(configuration, self.store, self.bus, run_in_process)
         self.decide = make_deciders(known, self.store, settings, by_itself=False)
-        self.messages = NodeMessages(
+        self.messages = make_node_messages(
+            known,
+            self.decide,
             self.bus,
-            registry=known.registry,
-            clocks=known.clocks,
-            traffic=known.traffic,
-            speeds=known.speeds,
-            handling=known.handling,
-            rollouts=known.rollouts,
-            deployer=self.decide.deployer,
-            guard=self.decide.guard,
-            inquiries=known.inquiries,
-            events=known.events,
-            seldom=RateLimitedEvents(known.events, time.monotonic),
-            knows_model=lambda name: name in known.catalog.records,
+            RateLimitedEvents(known.events, time.monotonic),
+            lambda name: name in known.catalog.records,
             most_nodes=settings.known_nodes,
         )
         self.messages.subscribe()

@@ -54,7 +54,9 @@ from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.fleet.traffic import Traffic
 from edgesplit_controller.models.catalog import Catalog
 from edgesplit_controller.models.intake_runs import IntakeRun
+from edgesplit_controller.node_messages import NodeMessages
 from edgesplit_controller.outbox import BusOutbox
+from edgesplit_controller.rate_limited_events import RateLimitedEvents
 from edgesplit_controller.rollout.activation import Activation
 from edgesplit_controller.rollout.driver import Rollouts
 from edgesplit_controller.rollout.noise_checks import shadowing_of
@@ -70,6 +72,7 @@ __all__ = [
     "Knowledge",
     "make_deciders",
     "make_knowledge",
+    "make_node_messages",
     "make_operations",
     "make_upkeep",
 ]
@@ -276,6 +279,43 @@ def make_deciders(known: Knowledge, store: Store, settings: PlanningSection, *, 
         limit_s=settings.time_limit_s + settings.prepare_limit_s,
     )
     return Deciders(deployer, guard, batteries, fallbacks, completion, shapes, sources, changes, maker, links)
+
+
+def make_node_messages(
+    known: Knowledge,
+    decide: Deciders,
+    bus: MessageBus,
+    seldom: RateLimitedEvents,
+    knows_model: Callable[[str], bool],
+    *,
+    most_nodes: int,
+) -> NodeMessages:
+    """Make what hears nodes.
+
+    Args:
+        known: What there is.
+        decide: What decides over plans.
+        bus: The connection to the broker.
+        seldom: Takes events that a stranger could cause.
+        knows_model: Whether a model's name is one.
+        most_nodes: That are remembered.
+    """
+    return NodeMessages(
+        bus,
+        registry=known.registry,
+        clocks=known.clocks,
+        traffic=known.traffic,
+        speeds=known.speeds,
+        handling=known.handling,
+        rollouts=known.rollouts,
+        deployer=decide.deployer,
+        guard=decide.guard,
+        inquiries=known.inquiries,
+        events=known.events,
+        seldom=seldom,
+        knows_model=knows_model,
+        most_nodes=most_nodes,
+    )
 
 
 def make_operations(

@@ -34,13 +34,18 @@ from edgesplit_controller.archive.turn import Turn
 from edgesplit_controller.artifacts.artifact_address import ArtifactAddress
 from edgesplit_controller.artifacts.artifact_server import ArtifactServer
 from edgesplit_controller.artifacts.trust_routes import TrustRoutes
-from edgesplit_controller.assembly import make_deciders, make_knowledge, make_operations, make_upkeep
+from edgesplit_controller.assembly import (
+    make_deciders,
+    make_knowledge,
+    make_node_messages,
+    make_operations,
+    make_upkeep,
+)
 from edgesplit_controller.configuration import ControllerConfiguration, tcp_address
 from edgesplit_controller.fleet.plausibility import event_doubt
 from edgesplit_controller.models.intake_runs import IntakeRun, run_in_process
 from edgesplit_controller.monitoring.home_assistant import HomeAssistant
 from edgesplit_controller.monitoring.metrics_page import ControllerStanding, render_metrics
-from edgesplit_controller.node_messages import NodeMessages
 from edgesplit_controller.rate_limited_events import EventFlood, RateLimitedEvents
 from edgesplit_controller.storage.backup_snapshots import BackupSnapshots
 from edgesplit_controller.storage.store import Store
@@ -158,21 +163,8 @@ class Service:
             warn=self._warn,
             secured=self.trust is not None,
         )
-        self._messages = NodeMessages(
-            self._bus,
-            registry=known.registry,
-            clocks=known.clocks,
-            traffic=known.traffic,
-            speeds=known.speeds,
-            handling=known.handling,
-            rollouts=known.rollouts,
-            deployer=decide.deployer,
-            guard=decide.guard,
-            inquiries=known.inquiries,
-            events=known.events,
-            seldom=self._seldom,
-            knows_model=self._knows_model,
-            most_nodes=settings.known_nodes,
+        self._messages = make_node_messages(
+            known, decide, self._bus, self._seldom, self._knows_model, most_nodes=settings.known_nodes
         )
         self._home = self._make_home()
         self._flood = EventFlood(time.monotonic)
