@@ -134,6 +134,8 @@ class NodeMessages:
         self._tell(changes)
         self._deployer.fleet_changed()
         if any(change.kind == "node-joined" for change in changes):
+            if self._rollouts.settled:
+                self._rollouts.node_joined(name)
             self._deployer.cause_returned()
 
     def _on_metrics(self, topic: str, metrics: NodeMetrics | None) -> None:

@@ -119,6 +119,7 @@ class Service:
             knows_nothing=self._knows_nothing,
             kept=self._kept_archives,
         )
+        known.archive.on_change = self.turn.remembered
         self.trust = make_trust(
             configuration, store, self._bus, self._security, events=known.events, broker_url=self._broker_for_others
         )

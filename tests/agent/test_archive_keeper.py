@@ -29,9 +29,12 @@ class Bus:
         self.cleared = 0
         self.hear: Callable[[str, Archive | None], None] = lambda _topic, _archive: None
 
-    def subscribe(self, topic: Topic[Any], handler: Callable[[str, Archive | None], None]) -> None:
-        assert topic is ARCHIVE
-        self.hear = handler
+    def subscribe(self, topic: Topic[Any], handler: Callable[[str, Archive | None], None], *names: str) -> None:
+        if topic is KEPT_ARCHIVE:
+            assert names == ("edge",), "what other nodes keep is not this one's to hear"
+        else:
+            assert topic is ARCHIVE
+            self.hear = handler
 
     def publish(self, topic: Topic[Any], message: KeptArchive, node: str) -> None:
         assert (topic, node) == (KEPT_ARCHIVE, message.node)

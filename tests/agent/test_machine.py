@@ -9,12 +9,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgesplit.control.plan_messages import EpochState
+from edgesplit.control.plan_messages import EpochSpec, EpochState
 from edgesplit.errors import (
     InvalidTensor,
     NotDeployed,
     Overloaded,
     PeerUnreachable,
+    PreparationFailed,
     RequestFailed,
     RequestTimedOut,
     UnknownModel,
@@ -619,6 +620,28 @@ def test_tensors_lost_on_their_way_are_told_to_the_source_also_after_the_work_he
     scene.now_s += 61.0
     scene.say(PeerLost("device", "gone"))
     assert not of(SendAbort, scene.say(PeerUp("device")))
+
+
+def test_who_gives_up_after_the_work_here_is_done_is_told_to_the_source_unless_that_is_who_says_so() -> None:
+    """A restarted participant, whose preparation failed, knows only who sent it tensors."""
+    scene = Scene("edge")
+    for peer in ("device", "cloud"):
+        scene.say(PeerUp(peer))
+    part = EpochSpec(
+        epoch=2,
+        source="device",
+        participants=dict.fromkeys(("device", "edge", "cloud"), "a:1"),
+        components=(component(1, NO_GRAPH, ["a"], ["b"], [route("b", "cloud")]),),
+        input_routes=(),
+        outputs=(),
+    )
+    scene.say(DesiredChanged("m", desired("edge", part)))
+    for request, teller, told in (("r", "cloud", ["device"]), ("s", "device", []), ("t", "somebody", [])):
+        scene.say(TensorsArrived("device", key(2, request), {"a": X}))
+        scene.say(ComponentFinished(key(2, request), 1, {"b": X}))
+        aborts = of(SendAbort, scene.say(AbortReceived(teller, key(2, request), PreparationFailed.code, "no room")))
+        assert [abort.peer for abort in aborts] == told
+        assert all(abort.code == PreparationFailed.code for abort in aborts)
 
 
 def test_a_node_that_was_restarted_does_not_keep_a_source_waiting() -> None:

@@ -96,6 +96,11 @@ def test_a_store_is_behind_what_another_controller_wrote_since() -> None:
     assert not taken.is_behind(archive("b", 7))
     assert taken.is_behind(archive("b", 8))
     assert taken.begun().number == 8
+    passing = own.passing_over(archive("b", 7))
+    assert not passing.begun().is_behind(archive("b", 7)), "nobody kept it when this store's own history began"
+    assert passing.is_behind(archive("b", 8))
+    assert passing.is_behind(archive("c", 1))
+    assert not own.descends_from(archive("b", 7))
 
 
 def test_what_a_successor_lacks_was_removed_and_what_a_stranger_lacks_was_not() -> None:

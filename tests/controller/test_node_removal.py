@@ -19,6 +19,7 @@ from edgesplit.operations.fleet_operations import ListNodes, RemoveNode
 from edgesplit.operations.goal_operations import ForbidNode
 from edgesplit.operations.model_operations import ShowModel
 from edgesplit.operations.plan_operations import DeployModel, UndeployModel
+from edgesplit.operations.upkeep_operations import PausePlanning
 from edgesplit.topic_table import TABLE, everything_of_node, topics_of_node
 from tests.brokers import publish_bytes
 from tests.controller.fleet import FAST, GOOD_LINK, Fleet
@@ -80,6 +81,20 @@ async def test_a_node_that_is_gone_is_forgotten_everywhere(fleet: Fleet) -> None
     again = FakeAgent(fleet.url, "cloud", unit_s=FAST, peers={"device": GOOD_LINK})
     await again.start()
     await until(lambda: "cloud" in fleet.registry.online())
+    await again.bus.close()
+
+
+async def test_one_that_the_plan_names_and_that_comes_back_is_told_its_part_again(fleet: Fleet) -> None:
+    await fleet.client.ask(PausePlanning(model="tiny"))  # so that the plan goes on naming it
+    name = next(node for node in fleet.plan("tiny").epoch.participants if node != "device")
+    epoch = fleet.plan("tiny").epoch.number
+    await gone(fleet, name)
+    await fleet.client.ask(RemoveNode(name=name))
+    assert await kept(fleet, name) == frozenset()
+    again = FakeAgent(fleet.url, name, unit_s=FAST, peers={"device": GOOD_LINK})
+    await again.start()
+    await until(lambda: "tiny" in again.desired)
+    assert epoch in {spec.epoch for spec in again.desired["tiny"].epochs}
     await again.bus.close()
 
 

@@ -157,6 +157,34 @@ async def test_records_at_nodes_end_the_turn_of_a_controller_that_knows_nothing_
         store.close()
 
 
+async def test_what_was_remembered_beside_a_list_that_nobody_keeps_outlives_a_restart(tmp_path: Path) -> None:
+    kept = Archive(store="another", number=9, edition=1, entries=KEPT)
+    models: list[str] = []
+    store = Store(tmp_path)
+    for starts_with in (0, 1):
+        assert len(models) == starts_with
+        own = Turn(
+            store,
+            takes_over=True,
+            events=EventLog(None, lambda _event: None),
+            changed=lambda: None,
+            knows_nothing=lambda: not models,
+            kept=lambda: (),
+        )
+        own.hear(kept, speaking=False)
+        assert own.may_speak()
+        own.remembered()
+        assert store.reign.is_behind(kept) == (not models), (
+            "as long as there is nothing here, nodes may still come with it"
+        )
+        models[:] = ["m"]
+        own.remembered()
+        assert own.may_speak(), "after a connection was lost and made again"
+    own.hear(msgspec.structs.replace(kept, number=10), speaking=True)
+    assert own.is_over, "somebody decides with the other store after all"
+    store.close()
+
+
 def test_a_controller_that_brings_the_broker_cannot_stand_by() -> None:
     configuration = ControllerConfiguration(
         broker=ControllerBrokerSection(embedded=True), controller=ControllerSection(standby=True)

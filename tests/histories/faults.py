@@ -227,7 +227,9 @@ FAULTS: tuple[tuple[Fault, float], ...] = (
 
 
 def draw_fault(world: World) -> None:
-    """Something goes wrong."""
+    """Something goes wrong; nothing once the world is healed, for a second fault soon after the last one may be due only then."""
+    if world.healed:
+        return
     chance = world.chance
     (fault,) = chance.choices([fault for fault, _ in FAULTS], [weight for _, weight in FAULTS])
     world.note(f"FAULT {fault.__name__}")
@@ -252,6 +254,7 @@ def power_up(world: World) -> None:
 def heal(world: World) -> None:
     """Everything is there and works from now on."""
     world.note("HEALED")
+    world.healed = True
     world.control.disk_full = world.control.artifacts_away = False
     world.control.crash_in_writing = ""
     _broker_returns(world, "kept")

@@ -66,6 +66,7 @@ class World:
     Attributes:
         expected: Model to whether it must be deployed, by the last command that was answered; None where that is open.
         violations: What must never happen, and did.
+        healed: Whether nothing goes wrong any more.
     """
 
     def __init__(
@@ -89,7 +90,9 @@ class World:
         self.requests: list[AskedRequest] = []
         self.expected: dict[str, bool | None] = dict.fromkeys(self.models, False)
         self.violations: list[str] = []
+        self.healed = False
         self.answered_commands = 0
+        self._last_commands: dict[str, int] = {}
         self._works: dict[tuple[str, int, str], EpochSpec] = {}
         self._decoder = msgspec.json.Decoder(Desired)
         self._trace = hashlib.blake2b(digest_size=12)
@@ -175,6 +178,7 @@ class World:
         if controller is None:
             return
         self.expected[model] = None
+        self._last_commands[model] = number = self._last_commands.get(model, 0) + 1
 
         async def perform() -> None:
             try:
@@ -183,7 +187,8 @@ class World:
                 return
             if controller.program.alive:
                 self.answered_commands += 1
-                self.expected[model] = deployed
+                # Of commands that are under way together nobody can tell which holds in the end.
+                self.expected[model] = deployed if number == self._last_commands[model] else None
 
         controller.program.run(lambda: self._spawn(perform()))
 

@@ -100,6 +100,22 @@ async def test_what_is_kept_on_another_programs_topics_is_there_again_at_a_broke
         broker.wait(10)
 
 
+async def test_two_that_seek_the_same_at_once_both_find_it_and_leave_nothing() -> None:
+    with EmbeddedBroker(f"mqtt://127.0.0.1:{free_port()}") as broker:
+        bus = MessageBus(broker.url, client_id="one")
+        await bus.connect(10)
+        bus.keep("home/a", b"1")
+
+        async def later() -> frozenset[str]:
+            await asyncio.sleep(0.3)
+            return await bus.retained("home/#")
+
+        first, second = await asyncio.gather(bus.retained("home/#"), later())
+        assert first == second == {"home/a"}
+        assert await bus.retained("home/#") == {"home/a"}
+        await bus.close()
+
+
 async def test_what_was_subscribed_to_while_a_name_is_claimed_and_later_arrives_and_what_was_given_up_does_not() -> (
     None
 ):

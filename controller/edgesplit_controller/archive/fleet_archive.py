@@ -77,6 +77,9 @@ class FleetArchive:
         publish: Takes each list.
         writing: Told when blobs are written that no list names yet.
         secured: Whether nodes give blobs over TLS alone.
+
+    Attributes:
+        on_change: Called, on the event loop, once something that is remembered changed and holds.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class FleetArchive:
         self._publish = publish
         self._writing = writing
         self._secured = secured
+        self.on_change: Callable[[], None] = _nobody
         self._moved = asyncio.Event()
         self._pieces: dict[str, _Piece] = {}
         self._published: Archive | None = None
@@ -111,8 +115,10 @@ class FleetArchive:
         return frozenset(written | (self._published.sizes.keys() if self._published is not None else set()))
 
     def changed(self) -> None:
-        """Something that is remembered changed; to be called on the event loop."""
+        """Something that is remembered is being changed; to be called on the event loop."""
         self._moved.set()
+        # Who writes it down tells so before the new value is in place.
+        asyncio.get_running_loop().call_soon(self.on_change)
 
     async def keep(self) -> None:
         """Keep the archive up to date, for ever; with the first list a reign begins."""
@@ -230,3 +236,7 @@ def gives_blobs(node: FleetNode, *, secured: bool) -> bool:
     if status is None or not status.online or node.refused or not status.http:
         return False
     return not is_loopback(host_of(status.http)) or (not secured and is_loopback(host_of(status.advertise)))
+
+
+def _nobody() -> None:
+    """Nobody wants to know."""

@@ -8,10 +8,12 @@ was written says nothing and stops; nobody goes on with a store that is behind. 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 
 from edgesplit.control.archive_messages import Archive
+from edgesplit.errors import StoreUnwritable
 from edgesplit_controller.archive.standbys import Standbys
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.storage.store import Store
@@ -52,6 +54,7 @@ class Turn:
         self._knows_nothing, self._kept = knows_nothing, kept
         self._standbys = Standbys(time.monotonic)
         self._last: Archive | None = None
+        self._passed: Archive | None = None
         self._over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     @property
@@ -86,6 +89,7 @@ class Turn:
         knows_nothing, reign = self._knows_nothing(), self._store.reign
         lists = self._kept() if knows_nothing else [self._last] if self._last is not None else []
         if not any(reign.is_behind(one) and not (knows_nothing and one.is_empty) for one in lists):
+            self._passed = self._last if knows_nothing else None
             return True
         self.end(
             "nodes keep the records of a controller of which this one knows nothing"
@@ -93,6 +97,21 @@ class Turn:
             else "another controller decided since this one's store was written"
         )
         return False
+
+    def remembered(self) -> None:
+        """Something was remembered: where it is the first, the list on the broker that kept nobody from beginning counts no more.
+
+        Before this one's own list is out, a restart or a lost connection would take that list for another controller's decision.
+        """
+        passed = self._passed
+        if passed is None or self._knows_nothing():
+            return
+        if self._store.reign.is_behind(passed):
+            with contextlib.suppress(
+                StoreUnwritable
+            ):  # the store's health says so; the own list replaces the other in a moment
+                self._store.save_reign(self._store.reign.passing_over(passed))
+        self._passed = None
 
     def hear_standby(self, instance: str, machine: str) -> None:
         """Somebody waits for this controller's place."""

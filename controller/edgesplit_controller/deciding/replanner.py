@@ -124,6 +124,8 @@ class Replanner:
             watch.dirty.clear()
             try:
                 async with watch.lock:
+                    # Whoever had the turn before may have been cancelled, and what it began is prepared without it.
+                    await self._rollouts.finished(model)
                     await self._replan(model, watch)
             except StoreUnwritable:
                 continue  # it was said, and all is looked at again once the store can be written

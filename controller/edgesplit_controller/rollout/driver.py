@@ -176,6 +176,13 @@ class Rollouts:
         for model, held in self._models.items():
             if held.observed.pop(node, None) is not None:
                 self.step(model)
+        self._publisher.forget_node(node)
+
+    def node_joined(self, node: str) -> None:
+        """Tell a node what it was told before, where that was removed with it: plans that still name it go on with it."""
+        for model, deployment in self.state.deployments.items():
+            if any(node in plan.participants for plan in deployment.rollout.epochs):
+                self.publish(model)
 
     def sources(self) -> dict[str, str]:
         """Model to the node that answers its requests, or is to: nobody else can."""

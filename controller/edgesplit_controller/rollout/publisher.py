@@ -104,6 +104,11 @@ class StatePublisher:
             self._outbox.clear_desired(node, model)
         self._models.pop(model)
 
+    def forget_node(self, node: str) -> None:
+        """What was told to a node was removed from the broker."""
+        for told in self._models.values():
+            told.desired.pop(node, None)
+
     def withdraw_again(self, node: str, model: str) -> None:
         """Tell a node once more that it should hold nothing of a model, unless it should."""
         told = self._models.get(model)

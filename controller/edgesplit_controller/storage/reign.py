@@ -24,11 +24,14 @@ class Reign(msgspec.Struct, frozen=True, kw_only=True):
         store: Drawn when the folder was made; empty before.
         number: Of this start; 0 before the first.
         before: Earlier stores whose records this one took over, latest first.
+        passed_over: Another store and the number of its list, which nobody kept any more when something was first remembered here; of
+            its records this store has none, and who comes back with them finds another controller in charge.
     """
 
     store: str
     number: int = 0
     before: tuple[str, ...] = ()
+    passed_over: tuple[str, int] | None = None
 
     @property
     def is_first(self) -> bool:
@@ -53,7 +56,11 @@ class Reign(msgspec.Struct, frozen=True, kw_only=True):
         """
         if archive.store == self.store or archive.store in self.before:
             return archive.number > self.number
-        return True
+        return self.passed_over is None or archive.store != self.passed_over[0] or archive.number > self.passed_over[1]
+
+    def passing_over(self, archive: Archive) -> Reign:
+        """This store once it has something of its own, beside a list that nobody keeps."""
+        return msgspec.structs.replace(self, passed_over=(archive.store, archive.number))
 
     def descends_from(self, archive: Archive) -> bool:
         """Whether the controllers of an archive once took over from this store: what they lack of it was removed."""

@@ -108,7 +108,7 @@ class MessageBus:
         self._round = SubscriptionRound(self._on_listening, self._on_denied)
         self._fault = ""
         self._packets = PacketLimit()
-        self._sought: dict[str, set[str]] = {}
+        self._sought: dict[str, list[set[str]]] = {}
         self.on_heard: Callable[[str, bool], None] | None = None
         """Told of the topic of whatever arrives, and whether the broker kept it from before."""
         self.on_delivered: Callable[[str, bytes], None] | None = None
@@ -303,13 +303,18 @@ class MessageBus:
     async def retained(self, topic_filter: str, wait_s: float = 0.5) -> frozenset[str]:
         """Topics below a filter of which the broker keeps a message; `wait_s` is what it gets to name them."""
         found: set[str] = set()
-        self._sought[topic_filter] = found
-        self._client.subscribe(topic_filter)
+        seekers = self._sought.setdefault(topic_filter, [])
+        seekers.append(found)
+        self._client.subscribe(
+            topic_filter
+        )  # also where another seeks the same: a broker names them to each subscription
         try:
             await asyncio.sleep(wait_s)
         finally:
-            del self._sought[topic_filter]
-            self._client.unsubscribe(topic_filter)
+            seekers[:] = [one for one in seekers if one is not found]
+            if not seekers:
+                del self._sought[topic_filter]
+                self._client.unsubscribe(topic_filter)
         return frozenset(found)
 
     async def close(self) -> None:
@@ -461,9 +466,10 @@ class MessageBus:
             self._answers[topic](payload)
         if self.on_heard is not None:
             self.on_heard(topic, retained)
-        for topic_filter, found in self._sought.items():
+        for topic_filter, seekers in self._sought.items():
             if retained and payload and matches(topic_filter, topic):
-                found.add(topic)
+                for found in seekers:
+                    found.add(topic)
         delivery = self._deliveries.of(topic)
         said = self._sealing.opened(topic, payload) if delivery.is_name or delivery.readers else None
         if self._name is not None and delivery.is_name and said is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from random import Random
 from typing import Literal
 
@@ -29,6 +30,8 @@ FLUSH_S = 2.0
 TWICE = 0.03
 """Share of messages that are delivered twice. [1]"""
 
+_matches = lru_cache(maxsize=10_000)(matches)
+"""The same few topics and filters are compared in every history."""
 Memory = Literal["kept", "lost", "old"]
 """What a broker that was started again remembers of retained messages."""
 
@@ -176,7 +179,7 @@ class SimulatedBroker:
         first = self._chance.random() < 0.5
         if first:
             self.send_down(session, *confirm)
-        for topic in [topic for topic in self.retained if matches(topic_filter, topic)]:
+        for topic in [topic for topic in self.retained if _matches(topic_filter, topic)]:
             self.send_down(session, session.client.events.message, topic, self.retained[topic], True)
         if not first:
             self.send_down(session, *confirm)
@@ -204,7 +207,7 @@ class SimulatedBroker:
         elif retain:
             self.retained.pop(topic, None)
         for session in self._sessions:
-            if any(matches(wanted, topic) for wanted in session.filters):
+            if any(_matches(wanted, topic) for wanted in session.filters):
                 for _ in range(2 if self._chance.random() < TWICE else 1):
                     self.send_down(session, session.client.events.message, topic, payload, False)
 

@@ -332,10 +332,7 @@ class RequestFlow:
         key = event.key
         if key in self.executions:
             return self.give_up(key, event.code, event.detail, now_s)
-        held = self.models[key.model].held.get(key.epoch) if key.model in self.models else None
-        if held is None or held.spec.source == self.node:
-            return []
-        return self._sent_aborts.tell(SendAbort(key, held.spec.source, event.code, event.detail), now_s, self.peers_up)
+        return self._tell_source(key, event.peer, event.code, event.detail, now_s)
 
     def abort_received(self, event: AbortReceived, now_s: float) -> list[Action]:
         """A peer gave up: run again at the source, else stop, and tell the source unless it was the source."""
@@ -346,7 +343,10 @@ class RequestFlow:
                 return self._refuse("aborts-of-strangers")
             self.early.drop(key)
             self._ended.add(key, now_s)
-            return []
+            if event.peer == self._source_of(key):
+                return []
+            # What was sent from here was this node's last part: whoever got it tells nobody else.
+            return self._tell_source(key, event.peer, event.code, event.message, now_s)
         if event.peer not in execution.spec.participants:
             return self._refuse("aborts-of-strangers")
         if execution.is_source and event.code in NETWORK_CODES:
@@ -391,6 +391,17 @@ class RequestFlow:
         return peer in self.peers_up or any(
             peer in held.spec.participants for model in self.models.values() for held in model.held.values()
         )
+
+    def _source_of(self, key: ExecutionKey) -> str | None:
+        held = self.models[key.model].held.get(key.epoch) if key.model in self.models else None
+        return held.spec.source if held is not None else None
+
+    def _tell_source(self, key: ExecutionKey, peer: str, code: str, message: str, now_s: float) -> list[Action]:
+        """Have the source of an execution that is over here give it up: it cannot go on at a peer, which took part in it."""
+        held = self.models[key.model].held.get(key.epoch) if key.model in self.models else None
+        if held is None or held.spec.source == self.node or peer not in held.spec.participants:
+            return []
+        return self._sent_aborts.tell(SendAbort(key, held.spec.source, code, message), now_s, self.peers_up)
 
     def _refuse(self, what: str) -> list[Action]:
         """Do nothing but count it."""
