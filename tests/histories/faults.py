@@ -135,6 +135,13 @@ def peers_are_cut_off(world: World, chance: Random) -> None:
     world.at(chance.choice((0.2, 4.0, 25.0)) * chance.uniform(0.5, 1.5), world.network.mend, *pair)
 
 
+def queues_fill(world: World, chance: Random) -> None:
+    """Two nodes have more to send each other than they may keep."""
+    pair = _pair(world, chance)
+    world.network.fill(*pair)
+    world.at(chance.uniform(0.2, 10.0), world.network.drain, *pair)
+
+
 def peers_reset(world: World, chance: Random) -> None:
     """Connections between two nodes end."""
     world.network.reset(*_pair(world, chance))
@@ -182,6 +189,59 @@ def source_dies_in_activation(world: World, chance: Random) -> None:
     look(100)
 
 
+def plan_is_replaced_under_load(world: World, chance: Random) -> None:
+    """A model moves while requests are under way, and what still has some on the old plan is disturbed: its connections break, its
+    peers fall silent or take no more, or the broker goes back to what it kept before."""
+    model = chance.choice(sorted(world.models))
+    for _ in range(16):
+        world.at(chance.uniform(0.0, 4.0), world.ask, model, chance.choice(sorted(world.nodes)))
+    world.broker.save()
+    world.deploy(model, chance.choice(sorted(world.nodes)))
+    disturbances = ("breaks", "full", "silence", "old", "silence and old")
+    disturbance = chance.choice(disturbances)
+
+    def look(left: int) -> None:
+        for name in sorted(world.nodes):
+            known = world.epochs_of(name, model)
+            if known is not None and any(held.state == "draining" for held in known.held.values()):
+                _disturb(world, name, disturbance)
+                return
+        if left and not world.healed:
+            world.at(0.01, look, left - 1)
+
+    look(500)
+
+
+def _disturb(world: World, name: str, disturbance: str) -> None:
+    others = sorted(world.nodes.keys() - {name})
+    if disturbance == "breaks":
+        for other in others:
+            world.network.reset(name, other)
+    if disturbance == "full":
+        for other in others:
+            world.network.fill(name, other)
+            world.at(3.0, world.network.drain, name, other)
+    if "silence" in disturbance:
+        for other in others:
+            world.network.block(name, other)
+            world.at(6.0, world.network.mend, name, other)
+    if "old" in disturbance:
+        world.broker.stop()
+        world.at(0.05, _broker_returns, world, "old")
+
+
+def disks_lose_blobs(world: World, chance: Random) -> None:
+    """Two machines lose power and some of what was on their disks, while nobody gives it to them again."""
+    artifacts_go(world, chance)
+    for name in chance.sample(sorted(world.nodes), 2):
+        node = world.nodes[name]
+        node.crash(power=True)
+        node.blobs -= {blob for blob in sorted(node.blobs) if chance.random() < 0.5}
+        world.at(chance.uniform(0.01, 1.0), node.start)
+    for _ in range(8):
+        world.at(chance.uniform(0.5, 10.0), world.ask, chance.choice(sorted(world.models)))
+
+
 def command_deploys(world: World, chance: Random) -> None:
     """Somebody deploys a model, perhaps at another source."""
     world.deploy(chance.choice(sorted(world.models)), chance.choice(sorted(world.nodes)))
@@ -214,11 +274,14 @@ FAULTS: tuple[tuple[Fault, float], ...] = (
     (broker_is_cut_off, 2.5),
     (connection_drops, 2.0),
     (peers_are_cut_off, 3.0),
+    (queues_fill, 0.7),
     (peers_reset, 1.5),
     (clock_steps, 1.0),
     (rival_appears, 1.0),
     (rival_appears_as_the_broker_forgets, 0.5),
     (source_dies_in_activation, 0.7),
+    (plan_is_replaced_under_load, 1.0),
+    (disks_lose_blobs, 0.5),
     (command_deploys, 2.0),
     (command_undeploys, 1.0),
     (command_removes_node, 0.5),

@@ -164,7 +164,9 @@ def _place(rollout: Rollout | None) -> str:
 
 
 def _note(before: Rollout | None, after: Rollout | None, notices: Iterable[Notice]) -> None:
-    told = ", ".join(notice.kind for notice in notices)
+    # That others ended in the same step makes no other transition of it.
+    kinds = [notice.kind for notice in notices]
+    told = ", ".join([kind for kind in kinds if kind != "retired"] or kinds[:1])
     counts[f"rollout {_place(before)} -> {_place(after)}" + (f" ({told})" if told else "")] += 1
 
 

@@ -52,6 +52,8 @@ from tests.histories.simulation.virtual_loop import SimulatedProgram, VirtualLoo
 __all__ = ["ADDRESS", "NOBODY", "SimulatedAgent", "SimulatedNode"]
 
 ADDRESS = BrokerAddress.parse("mqtt://broker")
+MOVES = 0.2
+"""Share of starts at which a machine has got another address. [1]"""
 PEER_CHECK_S = 1.0
 METRICS_EVERY_S = 10.0
 STEP_LOOK_S = 1.0
@@ -114,7 +116,7 @@ class SimulatedNode:
         self.disk_full = False
         self.clock_s = chance.choice((0.0, 0.0, 3.0, -86_400.0, 1e7))
         self.agent: SimulatedAgent | None = None
-        self.first_port = 7000
+        self.port = 7001
         self.runs = 0
         self.tries: list[float] = []
         self.make_machine: Callable[[str], AgentMachine] = AgentMachine
@@ -130,6 +132,8 @@ class SimulatedNode:
             self.loop.call_later(1.0, self.start, context=self.loop.world.context)
         elif self.running is None:
             self.runs += 1
+            if self.chance.random() < MOVES:
+                self.port += 1
             program = SimulatedProgram(self.loop, f"{self.name}#{self.runs}", lambda: self.clock_s)
             # The greater instance steps back: neither the older nor the newer run is always the greater.
             instance = f"{self.chance.randrange(16**6):06x}"
@@ -214,7 +218,7 @@ class SimulatedAgent:
 
     def __init__(self, node: SimulatedNode, program: SimulatedProgram, instance: str) -> None:
         self.node, self.program, self.instance = node, program, instance
-        self.address = f"{node.name}:{node.first_port + node.runs}"
+        self.address = f"{node.name}:{node.port}"
         self.ending = False
         self._clients: list[SimulatedClient] = []
         self.control = ControlPlane(ADDRESS, self._status(), self, client=self._make_client, wall_clock=program.wall)
@@ -362,12 +366,13 @@ class SimulatedAgent:
         self.control.bus.hear_again()
 
     def _connect_peers(self) -> None:
+        callers = self.control.last_addresses(self.plane.callers)
         kept = {
             peer: address
             for peer, address in self._connected.items()
             if peer not in self._addresses and self.plane.is_up(peer)
         }
-        wanted = {**kept, **self._addresses}
+        wanted = {**callers, **kept, **self._addresses}
         if wanted != self._connected:
             self._connected = wanted
             self.plane.set_peers(wanted)

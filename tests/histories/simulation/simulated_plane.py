@@ -56,6 +56,7 @@ class SimulatedNetwork:
         self.loop, self.chance = loop, chance
         self.listening: dict[str, SimulatedPlane] = {}
         self._blocked: set[frozenset[str]] = set()
+        self._full: set[frozenset[str]] = set()
 
     def block(self, one: str, other: str) -> None:
         """Packets between two machines vanish from now on."""
@@ -69,6 +70,19 @@ class SimulatedNetwork:
     def mend_all(self) -> None:
         """All packets pass."""
         self._blocked.clear()
+        self._full.clear()
+
+    def fill(self, one: str, other: str) -> None:
+        """What two nodes have to send each other finds no room in their queues from now on."""
+        self._full.add(frozenset((one, other)))
+
+    def drain(self, one: str, other: str) -> None:
+        """There is room again."""
+        self._full.discard(frozenset((one, other)))
+
+    def is_full(self, one: str, other: str) -> bool:
+        """Whether tensors between two nodes are refused."""
+        return frozenset((one, other)) in self._full
 
     def reset(self, one: str, other: str) -> None:
         """Connections between two machines end, and can be made again at once."""
@@ -134,6 +148,8 @@ class _Link:
         session, network = self.session, self.plane.network
         if session is None:
             raise PeerUnreachable(f"node {self.peer} at {self.address} is not connected")
+        if key is not None and network.is_full(self.plane.node, self.peer):
+            raise PeerUnreachable(f"too much waits to be sent to {self.peer}")
         session.numbers += 1
         number = session.numbers
         if key is not None:
@@ -226,6 +242,13 @@ class SimulatedPlane:
     def up(self) -> list[str]:
         """Peers that tensors can be sent to now."""
         return sorted(peer for peer in self.links if self.is_up(peer))
+
+    @property
+    def callers(self) -> frozenset[str]:
+        """Nodes whose agents are connected to this one, whether this one is to them or not."""
+        others = self.network.listening.values()
+        sessions = ((other.node, link.session) for other in others for link in other.links.values())
+        return frozenset(node for node, session in sessions if session is not None and session.far is self)
 
     def send_tensors(
         self, peer: str, key: ExecutionKey, tensors: Sequence[PackedTensor], deadline_s: float | None = None
