@@ -328,6 +328,7 @@ def make_operations(
     trust: FleetTrust | None,
     url: Callable[[], str],
     warnings: Callable[[], tuple[str, ...]],
+    standbys: Callable[[], tuple[str, ...]],
     upkeep: UpkeepAnswers,
 ) -> Operations:
     """Make what carries out splitctl's operations.
@@ -341,6 +342,7 @@ def make_operations(
         trust: The fleet's; None where it has no authority.
         url: Base URL of the controller's HTTP server.
         warnings: What is wrong with how the controller is set up, one sentence each.
+        standbys: Machines on which controllers wait for this one's place.
         upkeep: Answers about maintenance.
     """
     removal = NodeRemoval(
@@ -397,7 +399,7 @@ def make_operations(
             decide.deployer,
             decide.guard,
             inquiries=known.inquiries,
-            own=lambda: Own(warnings(), store.health, trust),
+            own=lambda: Own(warnings(), store.health, trust, standbys()),
             store=store.path,
         ),
         upkeep=upkeep,

@@ -133,6 +133,7 @@ class Service:
             trust=self.trust,
             url=lambda: self._address.base,
             warnings=self._warnings,
+            standbys=lambda: self.turn.standbys,
             upkeep=make_upkeep(known, decide, self._bus, store, snapshots),
         )
         self._seldom = RateLimitedEvents(known.events, time.monotonic)

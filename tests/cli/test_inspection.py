@@ -26,6 +26,7 @@ from edgesplit.operations.inspection.status_operations import (
     ActiveNodeRow,
     ActivityDocument,
     NodeStateRow,
+    NoteRow,
     ProblemRow,
     ServedRow,
     ShowActivity,
@@ -57,6 +58,10 @@ WELL = StatusDocument(
 ILL = msgspec.structs.replace(
     WELL,
     ok=False,
+    notes=(
+        NoteRow(what=f"node {LONG} is drained since 3 h: plans leave it out", do=f"splitctl undrain {LONG}"),
+        NoteRow(what="a controller on spare stands by to take over"),
+    ),
     problems=(
         ProblemRow(
             severity="error",

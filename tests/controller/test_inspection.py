@@ -14,6 +14,7 @@ from edgesplit.operations.inspection.doctor_operation import Diagnose
 from edgesplit.operations.inspection.status_operations import ShowActivity, ShowStatus
 from edgesplit.operations.inspection.trace_operation import ShowTrace
 from edgesplit.operations.plan_operations import DeployModel
+from edgesplit.operations.upkeep_operations import DrainNode, PausePlanning, ResumePlanning
 from edgesplit.release import PROTOCOL
 from edgesplit_controller.answering.inspection.inquiries import Inquiries
 from edgesplit_controller.answering.inspection.problems import cause_and_remedy
@@ -45,6 +46,28 @@ async def test_a_fleet_that_does_what_it_was_asked_to_has_no_problem(fleet: Flee
         ("device", "online"),
         ("edge", "online"),
     ]
+
+
+async def test_what_somebody_asked_for_is_noted_with_how_to_end_it_and_no_problem(fleet: Fleet) -> None:
+    await deployed(fleet)
+    assert (await fleet.client.ask(ShowStatus()))["notes"] == []
+    await fleet.client.ask(DrainNode(name="edge"))
+    await fleet.client.ask(PausePlanning(model="tiny"))
+    fleet.service.turn.hear_standby("i", "spare-machine")
+    told = await fleet.client.ask(ShowStatus())
+    assert told["ok"]
+    assert [(row["what"].partition(" since ")[0].rstrip(","), row["do"]) for row in told["notes"]] == [
+        ("node edge is drained", "splitctl undrain edge"),
+        ("tiny is not planned again by itself", "splitctl resume tiny"),
+        ("a controller on spare-machine stands by to take over", ""),
+    ]
+    await fleet.client.ask(ResumePlanning(model="tiny"))
+    await fleet.client.ask(PausePlanning())
+    (note,) = [row for row in (await fleet.client.ask(ShowStatus()))["notes"] if "planned" in row["what"]]
+    assert (note["what"].startswith("no model is planned again by itself, since "), note["do"]) == (
+        True,
+        "splitctl resume",
+    )
 
 
 async def test_a_source_that_is_away_is_an_error_and_another_node_a_warning_each_told_once(fleet: Fleet) -> None:

@@ -27,6 +27,7 @@ from edgesplit.operations.inspection.trace_operation import ShowTrace, TraceDocu
 from edgesplit.release import installed_version
 from edgesplit_controller.answering.inspection.checks import WaysNow, controller_checks, node_checks
 from edgesplit_controller.answering.inspection.inquiries import Inquiries
+from edgesplit_controller.answering.inspection.notes import all_notes
 from edgesplit_controller.answering.inspection.problems import Own, all_problems
 from edgesplit_controller.answering.inspection.served_models import (
     FleetNow,
@@ -93,12 +94,14 @@ class InspectionAnswers:
 
     def _status(self) -> StatusDocument:
         now_unix_s = time.time()
-        problems = all_problems(self._now, self._own(), self._guard, now_unix_s)
+        own = self._own()
+        problems = all_problems(self._now, own, self._guard, now_unix_s)
         return StatusDocument(
             ok=not problems,
             problems=problems,
             models=tuple(served_rows(self._now)),
             nodes=tuple(node_state_rows(self._now, now_unix_s)),
+            notes=tuple(all_notes(self._now.rollouts.state, own.standbys, now_unix_s)),
         )
 
     async def _diagnose(self, node: str) -> DiagnosisDocument:

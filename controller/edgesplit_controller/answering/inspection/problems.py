@@ -35,11 +35,13 @@ class Own:
         warnings: What is wrong with how it is set up, one sentence each.
         health: Of its store.
         trust: The fleet's; None where it has no authority.
+        standbys: Machines on which controllers wait for its place.
     """
 
     warnings: Sequence[str]
     health: StoreHealth
     trust: FleetTrust | None
+    standbys: Sequence[str] = ()
 
 
 def all_problems(now: FleetNow, own: Own, guard: NoiseGuard, now_unix_s: float) -> tuple[ProblemRow, ...]:

@@ -19,6 +19,7 @@ __all__ = [
     "ActivityDocument",
     "NodeState",
     "NodeStateRow",
+    "NoteRow",
     "ProblemRow",
     "ServedRow",
     "Severity",
@@ -48,6 +49,18 @@ class ProblemRow(msgspec.Struct, frozen=True, kw_only=True):
     severity: Severity
     what: str
     do: str
+
+
+class NoteRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that is as somebody wished, and that others may wonder about.
+
+    Attributes:
+        what: What holds, one sentence.
+        do: How to end it, one sentence; empty where nothing is to be ended.
+    """
+
+    what: str
+    do: str = ""
 
 
 class ServedRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,12 +109,14 @@ class StatusDocument(msgspec.Struct, frozen=True, kw_only=True):
         problems: Errors first.
         models: All that were added.
         nodes: All that ever registered, in alphabetical order.
+        notes: What holds because somebody asked for it: drained nodes, paused planning, controllers that stand by.
     """
 
     ok: bool
     problems: tuple[ProblemRow, ...]
     models: tuple[ServedRow, ...]
     nodes: tuple[NodeStateRow, ...]
+    notes: tuple[NoteRow, ...] = ()
 
 
 class ShowActivity(TaggedOperation, frozen=True, kw_only=True, tag="show-activity"):

@@ -30,6 +30,10 @@ def show_status(document: StatusDocument) -> None:
     for row in document.problems:
         out.print(Text.assemble((f"{row.severity}: ", SEVERITY_STYLES[row.severity]), row.what))
         out.print(Padding(Text(f"→ {row.do}"), (0, 0, 0, 4)))
+    for note in document.notes:
+        out.print(Text.assemble(("note: ", "bold"), note.what))
+        if note.do:
+            out.print(Padding(Text(f"→ {note.do}"), (0, 0, 0, 4)))
     _show_models(out, document.models)
     _show_nodes(out, document.nodes)
 
