@@ -142,6 +142,8 @@ class Agent:
         if self.renewal is not None and security is not None:
             self.renewal.taken.append(security.take)
             self.renewal.taken.append(lambda _: self.control.bus.renew())
+        if security is not None and security.damage:
+            self.control.emit("counters-set-aside", security.damage)
         if self.renewal is not None and access is not None:
             self.renewal.taken.append(lambda _: access.contexts.renew())
         figures.metrics.show_limited(self.control.refused)

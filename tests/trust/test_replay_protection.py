@@ -51,10 +51,32 @@ def test_memory_is_bounded_and_keeps_the_latest(monkeypatch: pytest.MonkeyPatch)
     memory.take("t0", 4, b"")  # forgotten: it is all that bounded memory can mean
 
 
-def test_a_damaged_file_is_said_by_name(tmp_path: Path) -> None:
+def test_a_damaged_file_is_set_aside_and_said_by_name(tmp_path: Path) -> None:
     path = tmp_path / "counters.json"
     path.write_text("{")
-    with pytest.raises(InvalidConfiguration, match=r"counters\.json is damaged"):
+    memory = CounterMemory(path)
+    assert "counters.json is damaged" in memory.damage
+    assert "counters.json.set-aside" in memory.damage
+    assert [entry.name for entry in tmp_path.iterdir()] == ["counters.json.set-aside"]
+    memory.take("t", 5, b"")
+    assert memory.save()
+    again = CounterMemory(path)
+    assert again.damage == ""
+    with pytest.raises(NotTrusted):
+        again.take("t", 4, b"")
+
+
+def test_a_damaged_file_that_cannot_be_set_aside_is_an_error_that_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "counters.json"
+    path.write_bytes(b"\xff")
+
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "replace", refused)
+    with pytest.raises(InvalidConfiguration, match=r"cannot be set aside \(Permission denied\): delete it"):
         CounterMemory(path)
 
 

@@ -71,6 +71,7 @@ HISTORIES: dict[str, frozenset[str]] = {
             "battery-floor-missed",
             "started-alone",
             "plan-set-aside",
+            "counters-set-aside",
             "plan-not-kept",
             "plan-kept",
         }
@@ -102,6 +103,7 @@ _LEVEL: dict[str, EventLevel] = {
     "requests-not-joined": "warning",
     "battery-floor-missed": "warning",
     "plan-set-aside": "warning",
+    "counters-set-aside": "warning",
     "plan-not-kept": "warning",
     "malformed-message": "warning",
     "message-too-large": "error",

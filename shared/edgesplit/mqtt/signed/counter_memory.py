@@ -41,8 +41,11 @@ class CounterMemory:
     Args:
         path: The file; None: nothing outlives the program.
 
+    Attributes:
+        damage: What was wrong with the file and what became of it, one sentence; empty where it could be read.
+
     Raises:
-        InvalidConfiguration: The file is damaged.
+        InvalidConfiguration: The file is damaged, and cannot be set aside.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -50,8 +53,12 @@ class CounterMemory:
         self._heard: dict[str, HeardCounter] = {}
         self.changed = False
         """Whether something is not in the file yet."""
+        self.damage = ""
         if path is not None and path.exists():
-            self._heard = _read(path)
+            try:
+                self._heard = msgspec.json.decode(path.read_bytes(), type=dict[str, HeardCounter])
+            except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
+                self.damage = _set_aside(path, error)
 
     def take(self, topic: str, counter: int, payload: bytes) -> None:
         """Take in a message whose signature is good.
@@ -87,10 +94,17 @@ class CounterMemory:
         return True
 
 
-def _read(path: Path) -> dict[str, HeardCounter]:
+def _set_aside(path: Path, damage: Exception) -> str:
+    """Give a damaged file another name, so that no start fails for it, and say so."""
+    aside = path.with_name(path.name + ".set-aside")
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, HeardCounter])
-    except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
+        path.replace(aside)
+    except OSError as error:
         raise InvalidConfiguration(
-            f"{path} is damaged ({error}): delete it to believe again whatever the controller ever signed, the newest first"
+            f"{path} is damaged ({damage}) and cannot be set aside ({error.strerror}): delete it to believe again whatever the "
+            "controller ever signed, the newest first"
         ) from error
+    return (
+        f"{path} is damaged ({damage}) and is called {aside.name} now: where nothing else says which message came last, the first that "
+        "is heard is believed, were it an old one"
+    )

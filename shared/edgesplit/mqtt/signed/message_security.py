@@ -69,6 +69,8 @@ class MessageSecurity:
         self._signer = Signer(credentials, self._reserve.reserved)
         self._check = SignatureCheck(credentials)
         self._counters = counters or CounterMemory()
+        self.damage = self._counters.damage
+        """What was wrong with what was remembered of counters; empty where nothing was."""
         self._clock, self._monotonic = clock, monotonic
         self._requests = RequestFreshness(clock())
         self._refusals = Refusals()
