@@ -7,10 +7,10 @@ import { Plans } from "../core/plans.js";
 import { to } from "../core/router.js";
 import { store } from "../core/store.js";
 import { badge, nodeLink, originChip } from "../parts/chips.js";
-import { fleetMap, mapLegend, powerOf } from "../parts/map.js";
-import { MOST_NODES } from "../parts/maplayout.js";
-import { stateOf } from "../parts/nodestate.js";
-import { siteMap } from "../parts/sites.js";
+import { fleetMap, mapLegend, powerOf } from "../parts/fleet/map.js";
+import { MOST_NODES } from "../parts/fleet/maplayout.js";
+import { stateOf } from "../parts/fleet/nodestate.js";
+import { siteMap } from "../parts/fleet/sites.js";
 import { table } from "../parts/table.js";
 
 export const title = () => "Fleet";

@@ -4,10 +4,10 @@
  * Its one rule: a thousand nodes are a handful of elements; the table beneath says each of them.
  */
 
-import { cssColour } from "../core/colours.js";
-import { count, percent, watts } from "../core/format.js";
-import { h, keyed, setAttribute, setText } from "../core/html.js";
-import { to } from "../core/router.js";
+import { cssColour } from "../../core/colours.js";
+import { count, percent, watts } from "../../core/format.js";
+import { h, keyed, setAttribute, setText } from "../../core/html.js";
+import { to } from "../../core/router.js";
 import { powerOf } from "./map.js";
 
 const CELL = 15;

@@ -5,12 +5,12 @@
  * stand on its lane while there are few links, and in the table beneath always.
  */
 
-import { nodeVariable } from "../core/colours.js";
-import { dotsFor, linkKey } from "../core/flows.js";
-import { bytes, bytesPerSecond, percent, seconds, watts } from "../core/format.js";
-import { h, keyed, setAttribute, setText, svg } from "../core/html.js";
-import { to } from "../core/router.js";
-import { meter, nodeMark, originChip, setMeter } from "./chips.js";
+import { nodeVariable } from "../../core/colours.js";
+import { dotsFor, linkKey } from "../../core/flows.js";
+import { bytes, bytesPerSecond, percent, seconds, watts } from "../../core/format.js";
+import { h, keyed, setAttribute, setText, svg } from "../../core/html.js";
+import { to } from "../../core/router.js";
+import { meter, nodeMark, originChip, setMeter } from "../chips.js";
 import { laneBetween, placeNodes } from "./maplayout.js";
 
 const MOST_LABELS = 24;

@@ -1,6 +1,6 @@
 /** How a node fares, in a word and a tone, with why. Pure. */
 
-import { ago } from "../core/format.js";
+import { ago } from "../../core/format.js";
 
 /**
  * @param {object} node a row of `splitctl nodes`
