@@ -1,22 +1,25 @@
 /**
- * Layout of a view: dagre lays out chains from left to right, chains become their units again, the strip is folded to the screen's shape.
+ * Layout of a view: dagre lays out chains slice by slice, chains become their units again, the strip is folded to the screen's shape.
  *
  * Owns: the course of a layout. Its rule: pure, with dagre handed in, so that a worker and a test run the same; figures of boxes only, nothing
  * of colours. Not here: the worker (../layout-worker.js), what keeps layouts (layouts.js).
  */
 
-import { chainsOf } from "./chains.js";
 import { folded } from "./fold.js";
+import { chainsOf, slicesOf } from "./pieces.js";
+
+/** @typedef {import("./fold.js").Rect} Rect */
+/** @typedef {import("./fold.js").Line} Line */
 
 /**
  * @typedef {object} Request
  * @property {("component"|"unit")[]} kinds Of each item.
  * @property {number[]} groups Component of each item; -1 without one.
- * @property {[number, number][]} ties Pairs of items.
+ * @property {{from: number, to: number, cut: boolean}[]} ties Pairs of items.
  * @property {number} aspect Width over height of where it is shown.
  *
  * @typedef {object} Layout
- * @property {import("./fold.js").Rect[]} rects One for each item. [px]
+ * @property {Rect[]} rects One for each item. [px]
  * @property {{x: number, y: number}[][]} lines One for each tie. [px]
  * @property {number} width [px]
  * @property {number} height [px]
@@ -25,8 +28,9 @@ import { folded } from "./fold.js";
 export const SIZES = { component: { width: 190, height: 66 }, unit: { width: 104, height: 30 } };
 const BETWEEN_RANKS = 26;
 const BETWEEN_SIBLINGS = 12;
-/** Above so many boxes dagre's exact ranking (network simplex) takes seconds, and the longest path does nearly as well. */
-const EXACT_BOXES = 400;
+/** Ranks that a cut spans, for the words on it. */
+const CUT_RANKS = 4;
+const SLICE = 160;
 
 /**
  * @param {any} dagre The library.
@@ -34,52 +38,87 @@ const EXACT_BOXES = 400;
  * @returns {Layout}
  */
 export function arranged(dagre, request) {
-  const ties = request.ties.map(([from, to]) => ({ from, to }));
-  const joins = (/** @type {number} */ from, /** @type {number} */ to) =>
-    request.kinds[from] === "unit" && request.kinds[to] === "unit" && request.groups[from] === request.groups[to];
-  const chains = chainsOf(request.kinds.length, ties, joins);
-  const chainOf = new Int32Array(request.kinds.length);
+  const { kinds, groups, ties } = request;
+  const joins = (/** @type {number} */ from, /** @type {number} */ to) => kinds[from] === "unit" && kinds[to] === "unit" && groups[from] === groups[to];
+  const chains = chainsOf(kinds.length, ties, joins);
+  const chainOf = new Int32Array(kinds.length);
   chains.forEach((chain, index) => chain.forEach((item) => (chainOf[item] = index)));
+  const between = ties.map((tie) => ({ from: chainOf[tie.from], to: chainOf[tie.to], cut: tie.cut })).filter((tie) => tie.from !== tie.to);
 
-  const graph = new dagre.graphlib.Graph();
-  const ranker = chains.length > EXACT_BOXES ? "longest-path" : "network-simplex";
-  graph.setGraph({ rankdir: "LR", ranksep: BETWEEN_RANKS, nodesep: BETWEEN_SIBLINGS, edgesep: 6, ranker });
-  graph.setDefaultEdgeLabel(() => ({}));
-  chains.forEach((chain, index) => {
-    const { width, height } = SIZES[request.kinds[chain[0]]];
-    graph.setNode(String(index), { width: chain.length * (width + BETWEEN_RANKS) - BETWEEN_RANKS, height });
-  });
-  for (const { from, to } of ties) {
-    if (chainOf[from] !== chainOf[to]) graph.setEdge(String(chainOf[from]), String(chainOf[to]), {});
+  /** @type {Rect[]} */
+  const rects = new Array(kinds.length);
+  /** @type {Map<string, {x: number, y: number}[]>} */
+  const bends = new Map();
+  let left = 0;
+  for (const slice of slicesOf(chains.length, between, SLICE)) {
+    const graph = laidOut(dagre, slice, between, (chain) => sizeOf(kinds[chains[chain][0]], chains[chain].length));
+    const { width, height } = graph.graph();
+    // Slices are centred on one line, so that what goes from one into the next goes about straight.
+    const top = -height / 2;
+    for (const index of slice) placeChain(chains[index], kinds, graph.node(String(index)), left, top, rects);
+    for (const edge of graph.edges()) {
+      const inner = graph.edge(edge).points.slice(1, -1);
+      bends.set(`${edge.v}>${edge.w}`, inner.map((/** @type {any} */ point) => ({ x: point.x + left, y: point.y + top })));
+    }
+    left += width + CUT_RANKS * BETWEEN_RANKS;
   }
-  dagre.layout(graph);
-
-  /** @type {import("./fold.js").Rect[]} */
-  const rects = new Array(request.kinds.length);
-  chains.forEach((chain, index) => {
-    const box = graph.node(String(index));
-    const { width, height } = SIZES[request.kinds[chain[0]]];
-    chain.forEach((item, place) => {
-      const x = box.x - box.width / 2 + place * (width + BETWEEN_RANKS);
-      rects[item] = { x, y: box.y - height / 2, width, height };
-    });
-  });
-  const lines = ties.map(({ from, to }) => ({ from, to, points: pointsOf(graph, chainOf, rects, from, to) }));
+  const upper = rects.reduce((least, rect) => Math.min(least, rect.y), Infinity);
+  for (const rect of rects) rect.y -= upper;
+  const lines = ties.map(({ from, to }) => ({ from, to, points: pointsOf(rects[from], rects[to], bends.get(`${chainOf[from]}>${chainOf[to]}`) ?? [], upper) }));
   const result = folded(rects, lines, request.aspect);
   return { rects: result.rects, lines: result.lines.map((line) => line.points), width: result.width, height: result.height };
 }
 
 /**
- * @param {any} graph Laid out.
- * @param {Int32Array} chainOf
- * @param {import("./fold.js").Rect[]} rects
- * @param {number} from
- * @param {number} to
+ * @param {any} dagre
+ * @param {number[]} slice
+ * @param {{from: number, to: number, cut: boolean}[]} ties Between chains.
+ * @param {(chain: number) => {width: number, height: number}} size
  */
-function pointsOf(graph, chainOf, rects, from, to) {
-  const start = { x: rects[from].x + rects[from].width, y: rects[from].y + rects[from].height / 2 };
-  const end = { x: rects[to].x, y: rects[to].y + rects[to].height / 2 };
-  if (chainOf[from] === chainOf[to]) return [start, end];
-  const bends = graph.edge(String(chainOf[from]), String(chainOf[to])).points.slice(1, -1);
-  return [start, ...bends.map((/** @type {any} */ point) => ({ x: point.x, y: point.y })), end];
+function laidOut(dagre, slice, ties, size) {
+  const graph = new dagre.graphlib.Graph();
+  graph.setGraph({ rankdir: "LR", ranksep: BETWEEN_RANKS, nodesep: BETWEEN_SIBLINGS, edgesep: 6 });
+  const inside = new Set(slice);
+  for (const chain of slice) graph.setNode(String(chain), size(chain));
+  for (const { from, to, cut } of ties) {
+    if (inside.has(from) && inside.has(to)) graph.setEdge(String(from), String(to), { minlen: cut ? CUT_RANKS : 1 });
+  }
+  dagre.layout(graph);
+  return graph;
+}
+
+/**
+ * @param {"component"|"unit"} kind
+ * @param {number} length Of the chain.
+ */
+function sizeOf(kind, length) {
+  const { width, height } = SIZES[kind];
+  return { width: length * (width + BETWEEN_RANKS) - BETWEEN_RANKS, height };
+}
+
+/**
+ * @param {number[]} chain
+ * @param {("component"|"unit")[]} kinds
+ * @param {{x: number, y: number, width: number}} box Its middle, and its width.
+ * @param {number} left Of the slice.
+ * @param {number} top Likewise.
+ * @param {Rect[]} rects Are filled in.
+ */
+function placeChain(chain, kinds, box, left, top, rects) {
+  const { width, height } = SIZES[kinds[chain[0]]];
+  chain.forEach((item, place) => {
+    rects[item] = { x: left + box.x - box.width / 2 + place * (width + BETWEEN_RANKS), y: top + box.y - height / 2, width, height };
+  });
+}
+
+/**
+ * @param {Rect} from
+ * @param {Rect} to
+ * @param {{x: number, y: number}[]} bends
+ * @param {number} upper What boxes were moved up by.
+ */
+function pointsOf(from, to, bends, upper) {
+  const start = { x: from.x + from.width, y: from.y + from.height / 2 };
+  const end = { x: to.x, y: to.y + to.height / 2 };
+  return [start, ...bends.map((point) => ({ x: point.x, y: point.y - upper })), end];
 }

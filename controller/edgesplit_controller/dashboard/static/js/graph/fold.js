@@ -12,44 +12,65 @@
 
 const ROW_GAP = 44;
 /** A row may be longer or shorter than the mean by so much, to be broken where fewer lines cross. */
-const PLAY = 0.3;
+const PLAY = 0.25;
+const MOST_ROWS = 40;
+/** About as high as the page shows a picture: what fits at its full size in one row is not broken. [px] */
+const SCREEN_HEIGHT = 540;
 
 /**
+ * @typedef {{rects: Rect[], lines: Line[], width: number, height: number, rows: number}} Folded
+ *
  * @param {Rect[]} rects Of a layout from left to right.
  * @param {Line[]} lines Between them.
  * @param {number} aspect Width over height of where it is shown.
- * @returns {{rects: Rect[], lines: Line[], width: number, height: number, rows: number}}
+ * @returns {Folded} With as many rows as show it largest.
  */
 export function folded(rects, lines, aspect) {
   const width = Math.max(0, ...extent(rects, (rect) => rect.x + rect.width));
   const height = Math.max(0, ...extent(rects, (rect) => rect.y + rect.height));
-  const rows = Math.max(1, Math.round(Math.sqrt(width / (aspect * (height + ROW_GAP)))));
-  if (rows === 1) return { rects, lines, width, height, rows };
-  const breaks = breaksOf(rects, lines, width, rows);
-  const rowOf = rects.map((rect) => rowAt(breaks, rect.x + rect.width / 2));
-  const used = [...new Set(rowOf)].sort((a, b) => a - b);
-  /** @type {Map<number, {dx: number, dy: number, bottom: number}>} */
-  const shifts = new Map();
-  let top = 0;
-  for (const row of used) {
-    const members = rects.filter((_, index) => rowOf[index] === row);
-    const left = Math.min(...extent(members, (rect) => rect.x));
-    const upper = Math.min(...extent(members, (rect) => rect.y));
-    const lower = Math.max(...extent(members, (rect) => rect.y + rect.height));
-    shifts.set(row, { dx: -left, dy: top - upper, bottom: top + lower - upper });
-    top += lower - upper + ROW_GAP;
+  const places = placesToBreak(rects, lines);
+  const largest = (/** @type {{width: number, height: number}} */ size) => Math.min(aspect / size.width, 1 / size.height);
+  let best = /** @type {Folded} */ ({ rects, lines, width, height, rows: 1 });
+  const most = Math.min(MOST_ROWS, Math.ceil(width / (aspect * SCREEN_HEIGHT)));
+  for (let rows = 2; rows <= most; rows += 1) {
+    const tried = inRows(rects, lines, breaksOf(places, width, rows));
+    // Another row is another break in what people follow: it must be worth it.
+    if (largest(tried) > 1.1 * largest(best)) best = tried;
   }
-  const moved = rects.map((rect, index) => {
-    const shift = /** @type {{dx: number, dy: number}} */ (shifts.get(rowOf[index]));
-    return { ...rect, x: rect.x + shift.dx, y: rect.y + shift.dy };
+  return best;
+}
+
+/**
+ * @param {Rect[]} rects
+ * @param {Line[]} lines
+ * @param {number[]} breaks Where rows begin but the first, rising.
+ * @returns {Folded}
+ */
+function inRows(rects, lines, breaks) {
+  const rowOf = rects.map((rect) => rowAt(breaks, rect.x + rect.width / 2));
+  /** @type {{left: number, upper: number, lower: number}[]} */
+  const extents = Array.from({ length: breaks.length + 1 }, () => ({ left: Infinity, upper: Infinity, lower: -Infinity }));
+  rects.forEach((rect, index) => {
+    const row = extents[rowOf[index]];
+    row.left = Math.min(row.left, rect.x);
+    row.upper = Math.min(row.upper, rect.y);
+    row.lower = Math.max(row.lower, rect.y + rect.height);
   });
+  let top = 0;
+  const shifts = extents.map((row) => {
+    if (row.left === Infinity) return { dx: 0, dy: 0, bottom: top };
+    const shift = { dx: -row.left, dy: top - row.upper, bottom: top + row.lower - row.upper };
+    top = shift.bottom + ROW_GAP;
+    return shift;
+  });
+  const moved = rects.map((rect, index) => ({ ...rect, x: rect.x + shifts[rowOf[index]].dx, y: rect.y + shifts[rowOf[index]].dy }));
   const redrawn = lines.map((line) => {
-    const shift = shifts.get(rowOf[line.from]);
-    if (shift === undefined || rowOf[line.from] !== rowOf[line.to]) return { ...line, points: around(line, moved, shift?.bottom ?? 0) };
+    const shift = shifts[rowOf[line.from]];
+    if (rowOf[line.from] !== rowOf[line.to]) return { ...line, points: around(line, moved, shift.bottom) };
     return { ...line, points: line.points.map((point) => ({ x: point.x + shift.dx, y: point.y + shift.dy })) };
   });
-  const right = Math.max(...extent(moved, (rect) => rect.x + rect.width));
-  return { rects: moved, lines: redrawn, width: right, height: top - ROW_GAP, rows: used.length };
+  const width = Math.max(0, ...extent(moved, (rect) => rect.x + rect.width));
+  return { rects: moved, lines: redrawn, width, height: top - ROW_GAP, rows: extents.filter((row) => row.left !== Infinity).length };
 }
 
 /**
@@ -69,30 +90,46 @@ function around(line, rects, bottom) {
 }
 
 /**
+ * Where boxes begin, and how many lines cross there.
+ *
  * @param {Rect[]} rects
  * @param {Line[]} lines
+ * @returns {{x: number, crossing: number}[]} Rising.
+ */
+function placesToBreak(rects, lines) {
+  const starts = [...new Set(rects.map((rect) => rect.x))].sort((a, b) => a - b);
+  const indexOf = new Map(starts.map((x, index) => [x, index]));
+  const steps = new Int32Array(starts.length + 2);
+  for (const line of lines) {
+    const [from, to] = [indexOf.get(rects[line.from].x) ?? 0, indexOf.get(rects[line.to].x) ?? 0];
+    // A line crosses every break behind its first box, up to where its last one begins.
+    steps[Math.min(from, to) + 1] += 1;
+    steps[Math.max(from, to) + 1] -= 1;
+  }
+  let crossing = 0;
+  return starts.map((x, index) => {
+    crossing += steps[index];
+    return { x, crossing };
+  });
+}
+
+/**
+ * @param {{x: number, crossing: number}[]} places
  * @param {number} width
  * @param {number} rows
  * @returns {number[]} Where rows begin but the first, rising.
  */
-function breaksOf(rects, lines, width, rows) {
-  const starts = [...new Set(rects.map((rect) => rect.x))].sort((a, b) => a - b);
-  const spans = lines.map((line) => [rects[line.from].x, rects[line.to].x]);
-  const breaks = [];
-  for (let row = 1; row < rows; row += 1) {
-    const ideal = (row * width) / rows;
-    const play = (PLAY * width) / rows;
-    let best = ideal;
-    let fewest = Infinity;
-    for (const x of starts) {
-      if (Math.abs(x - ideal) > play) continue;
-      const crossing = spans.reduce((sum, [from, to]) => sum + (from < x && x <= to ? 1 : 0), 0);
-      const cost = crossing + Math.abs(x - ideal) / play;
-      if (cost < fewest) [fewest, best] = [cost, x];
+function breaksOf(places, width, rows) {
+  const play = (PLAY * width) / rows;
+  return Array.from({ length: rows - 1 }, (_, index) => {
+    const ideal = ((index + 1) * width) / rows;
+    let best = { x: ideal, cost: Infinity };
+    for (const { x, crossing } of places) {
+      const cost = crossing + (3 * Math.abs(x - ideal)) / play;
+      if (Math.abs(x - ideal) <= play && cost < best.cost) best = { x, cost };
     }
-    breaks.push(best);
-  }
-  return breaks;
+    return best.x;
+  });
 }
 
 /**

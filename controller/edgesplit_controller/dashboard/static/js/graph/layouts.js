@@ -49,7 +49,7 @@ export async function layoutOf(network, view, aspect) {
   const layout = await computed({
     kinds: view.items.map((item) => item.kind),
     groups: view.items.map((item) => item.component ?? -1),
-    ties: view.ties.map((tie) => [tie.from, tie.to]),
+    ties: view.ties.map(({ from, to, cut }) => ({ from, to, cut })),
     aspect,
   });
   kept.set(key, layout);

@@ -64,7 +64,7 @@ export function joined(graph, plan) {
   const edges = graph.edges.map((/** @type {any} */ edge) => {
     const from = unitOf.get(edge.from)?.node ?? null;
     const to = unitOf.get(edge.to)?.node ?? null;
-    const cut = from !== to;
+    const cut = from !== null && to !== null && from !== to;
     const codec = cut ? (plan?.codecs?.[edge.tensor] ?? null) : null;
     return { from: edge.from, to: edge.to, tensor: edge.tensor, nbytes: edge.nbytes, cut, codec };
   });

@@ -18,7 +18,6 @@ import { bytes, count } from "../core/format.js";
  * @property {string} ground
  * @property {string} ink
  * @property {string} muted
- * @property {string} line
  * @property {string} accent
  * @property {string} font
  * @property {(node: string) => string} colourOf
@@ -83,8 +82,10 @@ function paintTies(canvas, camera, scene, look, marked) {
     if (touched) trace(near, scene.lines[index]);
   });
   canvas.lineWidth = thin;
-  canvas.strokeStyle = look.line;
+  canvas.strokeStyle = look.muted;
+  canvas.globalAlpha = 0.6;
   canvas.stroke(plain);
+  canvas.globalAlpha = 1;
   canvas.lineWidth = 2.4 * thin;
   canvas.strokeStyle = look.ink;
   canvas.stroke(cuts);

@@ -57,9 +57,10 @@ export class Picture {
     signal.addEventListener("abort", () => observer.disconnect());
   }
 
-  /** Width over height of the picture now. */
+  /** Width over height of the largest picture that the page has room for: a smaller one shrinks to what it shows. */
   get aspect() {
-    return this.#size.height > 0 ? this.#size.width / this.#size.height : 1.6;
+    const height = parseFloat(getComputedStyle(this.element).maxHeight);
+    return this.#size.width > 0 && height > 0 ? this.#size.width / height : 1.6;
   }
 
   /** Show a scene; what is looked at stays so where it is still there. */
@@ -69,6 +70,7 @@ export class Picture {
     this.#scene = scene;
     this.#places = placesOf(scene.rects, scene.lines);
     this.#extent = extent;
+    this.element.style.height = `${Math.ceil(extent.height * 1.25 + 60)}px`;
     this.#marked = { item: key === undefined ? -1 : scene.items.findIndex((item) => item.key === key), tie: -1 };
     if (moved) this.fit();
     this.#tell();
@@ -285,7 +287,6 @@ function look() {
     ground: cssColour("--ground"),
     ink: cssColour("--ink"),
     muted: cssColour("--muted"),
-    line: cssColour("--line"),
     accent: cssColour("--accent"),
     font: getComputedStyle(document.body).fontFamily,
     colourOf: nodeColour,
