@@ -22,8 +22,11 @@ const GRAPH = {
     { from: 1, to: 3, tensor: "u", nbytes: 50 },
     { from: 2, to: 3, tensor: "v", nbytes: 7 },
   ],
+  inputs: [{ tensor: "x", nbytes: 9, units: [0] }],
+  outputs: [{ tensor: "y", nbytes: 3, units: [3] }],
 };
 const PLAN = {
+  source: "device",
   components: [
     { id: 0, node: "device", operators: ["a", "a2"] },
     { id: 1, node: "edge", operators: ["b", "c"] },
@@ -36,13 +39,19 @@ const PLAN = {
 test("a unit has the node of its operators, int8 where the plan says so, and edges between nodes are cuts with their codec", () => {
   const network = joined(GRAPH, PLAN);
   assert.deepEqual(network.units.map((one) => [one.node, one.component, one.int8]), [["device", 0, false], ["edge", 1, true], ["edge", 1, false], ["device", 2, false]]);
-  assert.deepEqual(network.edges.map((edge) => [edge.cut, edge.codec]), [[true, "int8"], [true, "int8"], [true, null], [true, null]]);
+  assert.deepEqual(network.edges.map((edge) => [edge.cut, edge.codec]), [[true, "int8"], [true, "int8"], [true, null], [true, null], [false, null], [false, null]]);
   assert.deepEqual(network.nodes, ["device", "edge"]);
 });
 
 test("without a plan nothing is cut and nothing has a node", () => {
   const network = joined(GRAPH, null);
   assert.ok(network.edges.every((edge) => !edge.cut) && network.units.every((one) => one.node === null && one.component === null));
+});
+
+test("an input that is needed elsewhere than at the source crosses a link", () => {
+  const away = { ...PLAN, components: [{ id: 0, node: "edge", operators: ["a", "a2", "b", "c", "d"] }] };
+  const cuts = joined(GRAPH, away).edges.filter((edge) => edge.cut);
+  assert.deepEqual(cuts.map((edge) => edge.tensor), ["x", "y"]);
 });
 
 test("a codec is told of tensors that cross a link only", () => {
@@ -52,15 +61,15 @@ test("a codec is told of tensors that cross a link only", () => {
 
 test("closed components are one item each, and a tensor that two of their units read is counted once", () => {
   const view = viewOf(joined(GRAPH, PLAN), []);
-  assert.deepEqual(view.items.map((item) => [item.key, item.units.length, item.int8]), [["c0", 1, 0], ["c1", 2, 1], ["c2", 1, 0]]);
-  assert.deepEqual(view.ties.map((tie) => [tie.from, tie.to, tie.nbytes, tie.codecs]), [[0, 1, 100, ["int8"]], [1, 2, 57, []]]);
+  assert.deepEqual(view.items.map((item) => [item.key, item.units.length, item.int8]), [["e-1", 0, 0], ["c0", 1, 0], ["c1", 2, 1], ["c2", 1, 0], ["e-2", 0, 0]]);
+  assert.deepEqual(view.ties.map((tie) => [tie.from, tie.to, tie.nbytes, tie.codecs]), [[1, 2, 100, ["int8"]], [2, 3, 57, []], [0, 1, 9, []], [3, 4, 3, []]]);
 });
 
 test("an opened component is its units, the others stay closed", () => {
   const view = viewOf(joined(GRAPH, PLAN), [1]);
-  assert.deepEqual(view.items.map((item) => item.key), ["c0", "u1", "u2", "c2"]);
+  assert.deepEqual(view.items.map((item) => item.key), ["e-1", "c0", "u1", "u2", "c2", "e-2"]);
   assert.deepEqual(view.opened, [1]);
-  assert.deepEqual(viewOf(joined(GRAPH, PLAN), "all").items.map((item) => item.key), ["u0", "u1", "u2", "u3"]);
+  assert.deepEqual(viewOf(joined(GRAPH, PLAN), "all").items.map((item) => item.key), ["e-1", "u0", "u1", "u2", "u3", "e-2"]);
 });
 
 test("another grouping has another key, and the same one the same", () => {

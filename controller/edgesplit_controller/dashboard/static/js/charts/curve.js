@@ -77,12 +77,13 @@ export class Curve {
   #draw() {
     const width = this.element.clientWidth;
     if (width === 0 || this.#rows.length === 0) return;
-    const all = [...this.#rows, this.#active];
+    const all = this.#rows.some((row) => row.active) ? this.#rows : [...this.#rows, this.#active];
     const across = scale(all.map(this.x.value), MARGIN.left, width - MARGIN.right);
     const up = scale(all.map(this.y.value), HEIGHT - MARGIN.bottom, MARGIN.top);
     const at = (/** @type {any} */ row) => ({ x: across.at(this.x.value(row)), y: up.at(this.y.value(row)) });
     const points = this.#rows.map(at);
-    const here = at(this.#active);
+    // The active plan's own figures are those of its making: where it is one of the points, that is where it is now.
+    const here = at(this.#rows.find((row) => row.active) ?? this.#active);
     const diamond = `M${here.x} ${here.y - 10}l10 10l-10 10l-10 -10z`;
     this.element.replaceChildren(
       svg(

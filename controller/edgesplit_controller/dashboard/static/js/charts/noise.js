@@ -15,7 +15,7 @@ export function noiseChart(plan) {
   const measured = plan.measured.noise;
   const most = Math.max(bound ?? 0, plan.noise, measured.max ?? 0, measured.mean ?? 0) * 1.1;
   const share = (/** @type {number} */ value) => `${((100 * value) / most).toFixed(2)}%`;
-  const bar = (/** @type {string} */ kind, /** @type {number|null} */ value, /** @type {string} */ more) =>
+  const bar = (/** @type {string} */ kind, /** @type {number|null} */ value) =>
     h(
       "div",
       { class: "bullet-row" },
@@ -26,15 +26,15 @@ export function noiseChart(plan) {
         value === null || most === 0 ? null : h("span", { class: `bullet-bar ${kind}`, style: { width: share(value) } }),
         bound === null || most === 0 ? null : h("span", { class: "bullet-bound", style: { left: share(bound) } }),
       ),
-      h("span", { class: "bullet-value" }, value === null ? UNKNOWN : number(value), more),
+      h("span", { class: "bullet-value" }, value === null ? UNKNOWN : number(value)),
     );
-  const checked = measured.samples > 0 ? ` (${count(measured.samples, "request")} checked, ${number(measured.max)} at most)` : "";
+  const checked = measured.samples > 0 ? ` ${count(measured.samples, "answered request")} checked against the float model, ${number(measured.max)} at most.` : "";
   return h(
     "div",
     { class: "bullet" },
-    bar("predicted", plan.noise, ""),
-    bar("measured", measured.mean, checked),
-    h("p", { class: measured.exceeds ? "problem" : "muted" }, verdict(bound, measured)),
+    bar("predicted", plan.noise),
+    bar("measured", measured.mean),
+    h("p", { class: measured.exceeds ? "problem" : "muted" }, verdict(bound, measured) + checked),
     measured.note ? h("p", { class: "muted" }, measured.note) : null,
   );
 }

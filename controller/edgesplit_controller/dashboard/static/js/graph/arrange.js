@@ -13,7 +13,7 @@ import { chainsOf, slicesOf } from "./pieces.js";
 
 /**
  * @typedef {object} Request
- * @property {("component"|"unit")[]} kinds Of each item.
+ * @property {("component"|"unit"|"end")[]} kinds Of each item.
  * @property {number[]} groups Component of each item; -1 without one.
  * @property {{from: number, to: number, cut: boolean}[]} ties Pairs of items.
  * @property {number} aspect Width over height of where it is shown.
@@ -25,7 +25,7 @@ import { chainsOf, slicesOf } from "./pieces.js";
  * @property {number} height [px]
  */
 
-export const SIZES = { component: { width: 190, height: 66 }, unit: { width: 104, height: 30 } };
+export const SIZES = { component: { width: 190, height: 66 }, unit: { width: 104, height: 30 }, end: { width: 84, height: 30 } };
 const BETWEEN_RANKS = 26;
 const BETWEEN_SIBLINGS = 12;
 /** Ranks that a cut spans, for the words on it. */
@@ -88,7 +88,7 @@ function laidOut(dagre, slice, ties, size) {
 }
 
 /**
- * @param {"component"|"unit"} kind
+ * @param {"component"|"unit"|"end"} kind
  * @param {number} length Of the chain.
  */
 function sizeOf(kind, length) {
@@ -98,7 +98,7 @@ function sizeOf(kind, length) {
 
 /**
  * @param {number[]} chain
- * @param {("component"|"unit")[]} kinds
+ * @param {("component"|"unit"|"end")[]} kinds
  * @param {{x: number, y: number, width: number}} box Its middle, and its width.
  * @param {number} left Of the slice.
  * @param {number} top Likewise.

@@ -1,8 +1,8 @@
 /**
  * The network with its plan: which unit runs where, in int8 or in float, and which tensors cross a link.
  *
- * Owns: joining a graph document and a plan document. Its rule: pure; a unit of which the plan says nothing has no component. Not here:
- * what is shown of it (view.js).
+ * Owns: joining a graph document and a plan document. Its rule: pure; a unit of which the plan says nothing has no component; a model's
+ * inputs arise and its outputs are needed at the source, so that they cross links like any tensor. Not here: what is shown of it (view.js).
  */
 
 /**
@@ -18,16 +18,23 @@
  * @property {boolean} int8 Whether it runs in int8.
  *
  * @typedef {object} Edge A tensor from one unit to another.
- * @property {number} from Identifier of a unit.
+ * @property {number} from Identifier of a unit, or of an end.
  * @property {number} to Likewise.
  * @property {string} tensor
  * @property {number} nbytes Uncoded. [B]
  * @property {boolean} cut Whether it crosses a link.
  * @property {string|null} codec How it is coded while it travels; null uncoded.
  *
+ * @typedef {object} End An input or an output of the model.
+ * @property {number} id Below 0.
+ * @property {"input"|"output"} role
+ * @property {string} tensor
+ * @property {string|null} node The source; null without a plan.
+ *
  * @typedef {object} Network
  * @property {string} sha256 Of the model's file.
  * @property {Unit[]} units
+ * @property {End[]} ends
  * @property {Edge[]} edges
  * @property {string[]} nodes That run a part, in the order of the plan.
  * @property {number} components How many.
@@ -60,16 +67,37 @@ export function joined(graph, plan) {
       int8: names.some((name) => quantized.has(name)),
     };
   });
-  const unitOf = new Map(units.map((/** @type {Unit} */ unit) => [unit.id, unit]));
-  const edges = graph.edges.map((/** @type {any} */ edge) => {
-    const from = unitOf.get(edge.from)?.node ?? null;
-    const to = unitOf.get(edge.to)?.node ?? null;
+  const { ends, ties } = endsOf(graph, plan?.source ?? null);
+  const nodeOf = new Map([...units, ...ends].map((place) => [place.id, place.node]));
+  const edges = [...graph.edges, ...ties].map((edge) => {
+    const from = nodeOf.get(edge.from) ?? null;
+    const to = nodeOf.get(edge.to) ?? null;
     const cut = from !== null && to !== null && from !== to;
     const codec = cut ? (plan?.codecs?.[edge.tensor] ?? null) : null;
     return { from: edge.from, to: edge.to, tensor: edge.tensor, nbytes: edge.nbytes, cut, codec };
   });
   const nodes = [...new Set((plan?.components ?? []).map((/** @type {any} */ component) => component.node))];
-  return { sha256: graph.sha256, units, edges, nodes, components: (plan?.components ?? []).length };
+  return { sha256: graph.sha256, units, ends, edges, nodes, components: (plan?.components ?? []).length };
+}
+
+/**
+ * Inputs and outputs, and what connects them.
+ *
+ * @param {any} graph
+ * @param {string|null} source
+ */
+function endsOf(graph, source) {
+  /** @type {End[]} */
+  const ends = [];
+  const ties = [];
+  for (const role of /** @type {("input"|"output")[]} */ (["input", "output"])) {
+    for (const { tensor, nbytes, units } of graph[`${role}s`]) {
+      const id = -1 - ends.length;
+      ends.push({ id, role, tensor, node: source });
+      for (const unit of units) ties.push(role === "input" ? { from: id, to: unit, tensor, nbytes } : { from: unit, to: id, tensor, nbytes });
+    }
+  }
+  return { ends, ties };
 }
 
 /**

@@ -122,10 +122,17 @@ function trace(path, points) {
  */
 function paintItem(canvas, scale, item, rect, look, marked) {
   const colour = item.node === null ? look.muted : look.colourOf(item.node);
+  const filled = item.node !== null && item.kind !== "end";
   canvas.beginPath();
-  canvas.roundRect(rect.x, rect.y, rect.width, rect.height, item.kind === "component" ? 10 : 5);
-  canvas.fillStyle = colour;
+  canvas.roundRect(rect.x, rect.y, rect.width, rect.height, { component: 10, unit: 5, end: rect.height / 2 }[item.kind]);
+  canvas.fillStyle = filled ? colour : look.ground;
   canvas.fill();
+  if (!filled) {
+    // Where nothing runs, as at an input, or without a plan, there is an outline alone.
+    canvas.lineWidth = Math.max(1.5, 1 / scale);
+    canvas.strokeStyle = colour;
+    canvas.stroke();
+  }
   if (item.int8 > 0) hatch(canvas, rect, item.int8 / item.units.length, scale, look);
   if (marked) {
     canvas.lineWidth = Math.max(2.5, 2.5 / scale);
@@ -135,6 +142,7 @@ function paintItem(canvas, scale, item, rect, look, marked) {
     canvas.roundRect(rect.x - away, rect.y - away, rect.width + 2 * away, rect.height + 2 * away, 10);
     canvas.stroke();
   }
+  canvas.fillStyle = filled ? look.ground : look.ink;
   if (item.kind === "component") paintComponent(canvas, scale, item, rect, look);
   else if (scale >= WORDS_FROM) paintUnit(canvas, item, rect, look);
 }
@@ -184,7 +192,6 @@ function hatch(canvas, rect, share, scale, look) {
  * @param {Look} look
  */
 function paintComponent(canvas, scale, item, rect, look) {
-  canvas.fillStyle = look.ground;
   canvas.textBaseline = "middle";
   if (scale < SIGNS_FROM) return;
   if (scale < WORDS_FROM) {
@@ -209,12 +216,12 @@ function paintComponent(canvas, scale, item, rect, look) {
  * @param {Look} look
  */
 function paintUnit(canvas, item, rect, look) {
-  const [unit] = item.units;
-  canvas.fillStyle = look.ground;
+  const text = item.end === null ? item.units[0].kinds.join(" · ") : item.end.tensor;
   canvas.textAlign = "left";
   canvas.textBaseline = "middle";
   canvas.font = `11px ${look.font}`;
-  canvas.fillText(fitting(canvas, unit.kinds.join(" · "), rect.width - 14), rect.x + 7, rect.y + rect.height / 2 - (unit.int8 ? 3 : 0));
+  const indent = item.end === null ? 7 : 12;
+  canvas.fillText(fitting(canvas, text, rect.width - 2 * indent), rect.x + indent, rect.y + rect.height / 2 - (item.int8 > 0 ? 3 : 0));
 }
 
 /**
@@ -226,7 +233,9 @@ function paintUnit(canvas, item, rect, look) {
  * @param {Look} look
  */
 function paintCutLabels(canvas, scale, scene, look) {
-  const size = Math.min(22, Math.max(11, 11 / scale));
+  const size = Math.min(30, Math.max(11, 11 / scale));
+  /** @type {import("./fold.js").Rect[]} */
+  const placed = [];
   canvas.font = `600 ${size}px ${look.font}`;
   canvas.textAlign = "center";
   canvas.textBaseline = "middle";
@@ -237,13 +246,25 @@ function paintCutLabels(canvas, scale, scene, look) {
     const at = { x: (before.x + after.x) / 2, y: (before.y + after.y) / 2 - size };
     const text = [bytes(tie.nbytes), ...tie.codecs].join(" ");
     const width = canvas.measureText(text).width + 0.8 * size;
+    const label = { x: at.x - width / 2, y: at.y - 0.7 * size, width, height: 1.4 * size };
+    // Words on words say nothing: whoever comes nearer reads all of them.
+    if (placed.some((other) => overlap(label, other))) return;
+    placed.push(label);
     canvas.fillStyle = look.ground;
     canvas.globalAlpha = 0.9;
-    canvas.fillRect(at.x - width / 2, at.y - 0.7 * size, width, 1.4 * size);
+    canvas.fillRect(label.x, label.y, label.width, label.height);
     canvas.globalAlpha = 1;
     canvas.fillStyle = look.ink;
     canvas.fillText(text, at.x, at.y);
   });
+}
+
+/**
+ * @param {import("./fold.js").Rect} one
+ * @param {import("./fold.js").Rect} other
+ */
+function overlap(one, other) {
+  return one.x < other.x + other.width && other.x < one.x + one.width && one.y < other.y + other.height && other.y < one.y + one.height;
 }
 
 /**

@@ -92,11 +92,11 @@ export class UnitTable {
 
 /** @param {Network} network */
 function cutTable(network) {
-  const byId = new Map(network.units.map((unit) => [unit.id, unit]));
+  const nodeOf = new Map([...network.units, ...network.ends].map((place) => [place.id, place.node]));
   const cuts = new Map();
   for (const edge of network.edges) {
     if (!edge.cut) continue;
-    const [from, to] = [byId.get(edge.from)?.node ?? "–", byId.get(edge.to)?.node ?? "–"];
+    const [from, to] = [nodeOf.get(edge.from) ?? "–", nodeOf.get(edge.to) ?? "–"];
     cuts.set(`${edge.tensor} ${from} ${to}`, { ...edge, from, to });
   }
   if (cuts.size === 0) return h("p", { class: "muted" }, "No tensor crosses a link.");

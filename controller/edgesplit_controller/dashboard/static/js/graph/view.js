@@ -11,11 +11,12 @@
 
 /**
  * @typedef {object} Item A box.
- * @property {string} key `c3` for a component, `u12` for a unit.
- * @property {"component"|"unit"} kind
+ * @property {string} key `c3` for a component, `u12` for a unit, `e-1` for an input or output.
+ * @property {"component"|"unit"|"end"} kind
  * @property {number|null} component
  * @property {string|null} node
- * @property {Unit[]} units That it stands for; one for a unit.
+ * @property {Unit[]} units That it stands for; one for a unit, none for an end.
+ * @property {import("./network.js").End|null} end
  * @property {number} int8 How many of them run in int8.
  *
  * @typedef {object} Tie All tensors from one item to another.
@@ -42,6 +43,13 @@ export function viewOf(network, opened) {
   const indexOfUnit = new Map();
   /** @type {Map<number, number>} */
   const indexOfComponent = new Map();
+  const addEnds = (/** @type {"input"|"output"} */ role) => {
+    for (const end of network.ends.filter((one) => one.role === role)) {
+      indexOfUnit.set(end.id, items.length);
+      items.push({ key: `e${end.id}`, kind: "end", component: null, node: end.node, units: [], end, int8: 0 });
+    }
+  };
+  addEnds("input");
   for (const unit of network.units) {
     const closed = unit.component !== null && open !== null && !open.has(unit.component);
     let index = closed ? indexOfComponent.get(/** @type {number} */ (unit.component)) : undefined;
@@ -49,13 +57,14 @@ export function viewOf(network, opened) {
       index = items.length;
       const key = closed ? `c${unit.component}` : `u${unit.id}`;
       const kind = closed ? "component" : "unit";
-      items.push({ key, kind, component: unit.component, node: unit.node, units: [], int8: 0 });
+      items.push({ key, kind, component: unit.component, node: unit.node, units: [], end: null, int8: 0 });
       if (closed) indexOfComponent.set(/** @type {number} */ (unit.component), index);
     }
     items[index].units.push(unit);
     items[index].int8 += unit.int8 ? 1 : 0;
     indexOfUnit.set(unit.id, index);
   }
+  addEnds("output");
   return { items, ties: tiesBetween(network.edges, indexOfUnit), opened: open === null ? "all" : [...open].sort((a, b) => a - b) };
 }
 

@@ -20,6 +20,7 @@ const MOST_OPERATORS = 6;
  * @param {boolean} closes Whether choosing it closes its component.
  */
 export function itemCard(item, component, closes) {
+  if (item.end !== null) return h("div", null, heading(item.node, `${item.end.role} of the model`), h("p", { class: "name" }, item.end.tensor));
   const weights = item.units.reduce((sum, unit) => sum + unit.weightBytes, 0);
   const flops = item.units.some((unit) => unit.flops === null) ? null : item.units.reduce((sum, unit) => sum + (unit.flops ?? 0), 0);
   const facts = [`${bytes(weights)} of weights`, flops === null ? "" : `${number(flops / 1e6)} MFLOP`].filter(Boolean).join(", ");

@@ -149,7 +149,9 @@ function more(label, others, name, add) {
 }
 
 function group(/** @type {string} */ name, /** @type {(Node|string)[]} */ ...children) {
-  return h("fieldset", null, h("legend", null, name), ...children);
+  // On a narrow screen the answer stands below the form: what is asked less often is folded there.
+  const open = name === "Goals" || matchMedia("(min-width: 1000px)").matches;
+  return h("details", { open }, h("summary", null, name), ...children);
 }
 
 /** @param {number} energy Share of energy. [1] */

@@ -34,9 +34,9 @@ function cutEntry(cut) {
 
 /** @param {any[]} rows */
 function relaxations(rows) {
-  const columns = ["Change", "Latency", "Energy", "Score falls by", ""];
+  const columns = ["Change", "Latency", "Energy", "Score falls by"];
   const body = rows.map((row) =>
-    h("tr", null, h("th", { scope: "row" }, row.change), h("td", null, seconds(row.latency_s)), h("td", null, joules(row.energy_j)), h("td", null, number(row.score_gain)), h("td", null, row.text)),
+    h("tr", null, h("th", { scope: "row" }, row.text), h("td", { class: "figure" }, seconds(row.latency_s)), h("td", { class: "figure" }, joules(row.energy_j)), h("td", { class: "figure" }, number(row.score_gain))),
   );
-  return h("div", { class: "scroll" }, h("table", null, h("caption", null, "What giving way would bring"), h("thead", null, h("tr", null, columns.map((name) => h("th", { scope: "col" }, name)))), h("tbody", null, body)));
+  return h("div", { class: "scroll" }, h("table", null, h("caption", null, "What giving way would bring"), h("thead", null, h("tr", null, columns.map((name, index) => h("th", { scope: "col", class: index > 0 ? "figure" : null }, name)))), h("tbody", null, body)));
 }

@@ -38,7 +38,7 @@ export function mount(element, { name }, { signal }) {
   const lead = h("div", { class: "model-lead" }, h("p", { class: "loading" }, "Asking for the plan …"));
   const networkSaid = h("p", { class: "loading" }, "Reading the network …");
   const network = section("Network", networkSaid, panel.element);
-  const timeline = section("Timeline of a request", gantt.element);
+  const timeline = section("Timeline of a request", gantt.element, h("p", null, h("a", { href: to.trace(name) }, "Follow one request as it really went")));
   const noise = section("Noise against its bound");
   const energy = section("Energy of a request by node");
   const rest = section("If a node is lost");
