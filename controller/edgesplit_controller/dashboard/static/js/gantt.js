@@ -82,7 +82,7 @@ export class Gantt {
     this.element = h(
       "div",
       { class: "gantt", role: "group", "aria-label": name },
-      h("div", { class: "gantt-tools" }, legend(), this.nearer, this.farther),
+      h("div", { class: "gantt-tools" }, legend(), h("span", { class: "gantt-zoom" }, this.nearer, " ", this.farther)),
       scroller,
       this.says,
     );

@@ -1,7 +1,7 @@
 /**
  * Painting of a network on a canvas: boxes coloured by node, cuts, marks for int8 and codecs.
  *
- * Owns: what a picture looks like at each scale. Its rule: paints what it is given and keeps nothing but widths of texts; far away there are
+ * Owns: what a picture looks like at each scale. Its rule: paints what it is given and keeps only what is costly to make again, texts that were cut off and lines of a scene; far away there are
  * colours alone, near there are words. Colour is never the only sign: nodes' signs, hatching for int8 and labels of cuts say the same.
  */
 
@@ -32,6 +32,8 @@ const SIGNS_FROM = 0.22;
 /** @type {Map<string, string>} */
 const shortened = new Map();
 const MOST_SHORTENED = 4000;
+/** @type {WeakMap<Scene, {plain: Path2D, cuts: Path2D, coded: Path2D}>} */
+const linesOf = new WeakMap();
 
 /**
  * @param {CanvasRenderingContext2D} canvas Scaled to CSS pixels.
@@ -71,15 +73,15 @@ export function paint(canvas, screen, camera, scene, look, marked) {
 function paintTies(canvas, camera, scene, look, marked) {
   const thin = Math.max(1, 0.8 / camera.scale);
   canvas.lineJoin = "round";
-  const plain = new Path2D();
-  const cuts = new Path2D();
-  const coded = new Path2D();
+  let known = linesOf.get(scene);
+  if (known === undefined) {
+    known = pathsOf(scene);
+    linesOf.set(scene, known);
+  }
+  const { plain, cuts, coded } = known;
   const near = new Path2D();
   scene.ties.forEach((tie, index) => {
-    const touched = index === marked.tie || tie.from === marked.item || tie.to === marked.item;
-    const path = tie.cut ? (tie.codecs.length > 0 ? coded : cuts) : plain;
-    trace(path, scene.lines[index]);
-    if (touched) trace(near, scene.lines[index]);
+    if (index === marked.tie || tie.from === marked.item || tie.to === marked.item) trace(near, scene.lines[index]);
   });
   canvas.lineWidth = thin;
   canvas.strokeStyle = look.muted;
@@ -95,6 +97,13 @@ function paintTies(canvas, camera, scene, look, marked) {
   canvas.lineWidth = 3 * thin;
   canvas.strokeStyle = look.accent;
   canvas.stroke(near);
+}
+
+/** @param {Scene} scene */
+function pathsOf(scene) {
+  const paths = { plain: new Path2D(), cuts: new Path2D(), coded: new Path2D() };
+  scene.ties.forEach((tie, index) => trace(tie.cut ? (tie.codecs.length > 0 ? paths.coded : paths.cuts) : paths.plain, scene.lines[index]));
+  return paths;
 }
 
 /**
@@ -244,7 +253,7 @@ function paintCutLabels(canvas, scale, scene, look) {
     const points = scene.lines[index];
     const [before, after] = [points[(points.length >> 1) - 1], points[points.length >> 1]];
     const at = { x: (before.x + after.x) / 2, y: (before.y + after.y) / 2 - size };
-    const text = [bytes(tie.nbytes), ...tie.codecs].join(" ");
+    const text = [bytes(tie.nbytes), ...tie.codecs].join(" → ");
     const width = canvas.measureText(text).width + 0.8 * size;
     const label = { x: at.x - width / 2, y: at.y - 0.7 * size, width, height: 1.4 * size };
     // Words on words say nothing: whoever comes nearer reads all of them.

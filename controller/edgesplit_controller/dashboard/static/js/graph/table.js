@@ -10,7 +10,7 @@ import { nodeMark } from "../parts/chips.js";
 
 /** @typedef {import("./network.js").Network} Network */
 
-const PAGE = 100;
+const PAGE = 50;
 
 /**
  * Units whose names, kinds, node or component a text is part of.

@@ -57,7 +57,7 @@ export function itemCard(item, component, closes) {
 export function tieCard(tie, from, to, reasonOf, state) {
   const tensors = [...new Map(tie.edges.map((edge) => [edge.tensor, edge])).values()];
   const listed = tensors.slice(0, MOST_TENSORS).map((edge) => {
-    const coded = edge.codec === null ? "" : `, coded as ${edge.codec}`;
+    const coded = edge.codec === null ? "" : `, travels as ${edge.codec}`;
     const reason = tie.cut ? reasonOf(edge.tensor) : null;
     return h("li", null, h("span", { class: "name" }, edge.tensor), ` ${bytes(edge.nbytes)}${coded}`, reason === null ? null : h("p", null, reason));
   });

@@ -26,6 +26,16 @@ export function between(value, interval, formatted) {
   return `${text} (${low} to ${high})`;
 }
 
+/**
+ * The same in two parts, so that a narrow column breaks between them.
+ *
+ * @param {string} text
+ */
+export function inParts(text) {
+  const at = text.indexOf(" (");
+  return at < 0 ? text : [text.slice(0, at + 1), h("small", null, text.slice(at + 1))];
+}
+
 /** @param {any|null} plan A PlanSummary, or a PlanDocument. */
 export function latencyText(plan) {
   return plan === null ? UNKNOWN : between(plan.latency_s, plan.latency_interval_s, seconds);
@@ -58,7 +68,7 @@ export function plansTable(caption, columns) {
     { name: "Proof", of: (/** @type {any} */ plan) => plan?.status ?? UNKNOWN },
   ];
   const head = h("tr", null, h("td"), columns.map((column) => h("th", { scope: "col" }, column.title)));
-  const figures = rows.map((row) => h("tr", null, h("th", { scope: "row" }, row.name), columns.map((column) => h("td", null, row.of(column.plan)))));
+  const figures = rows.map((row) => h("tr", null, h("th", { scope: "row" }, row.name), columns.map((column) => h("td", null, inParts(row.of(column.plan))))));
   const spread = h("tr", null, h("th", { scope: "row" }, "Operators"), columns.map((column) => h("td", null, column.plan ? spreadBar(column.plan.per_node) : UNKNOWN)));
   return h("div", { class: "scroll" }, h("table", { class: "plans" }, h("caption", null, caption), h("thead", null, head), h("tbody", null, figures, spread)));
 }
@@ -88,7 +98,7 @@ export function spreadBar(perNode) {
  */
 export function pair(name, predicted, measured, measuredOrigin = "measured") {
   const found = measured === null ? null : h("dd", null, measured, " ", measured === UNKNOWN ? h("small", null, "not measured yet") : originChip(measuredOrigin));
-  return h("div", null, h("dt", null, name), h("dd", null, predicted, " ", originChip("predicted")), found);
+  return h("div", null, h("dt", null, name), h("dd", null, inParts(predicted), " ", originChip("predicted")), found);
 }
 
 /** @param {any} plan A PlanDocument. */
