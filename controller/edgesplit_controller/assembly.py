@@ -15,7 +15,7 @@ from pathlib import Path
 from edgesplit.control.archive_messages import ARCHIVE, Archive
 from edgesplit.control.event_messages import EVENT, Event
 from edgesplit.mqtt.bus import MessageBus
-from edgesplit_controller.answering.dispatch import Operations
+from edgesplit_controller.answering.dispatch import OpenDoor, Operations
 from edgesplit_controller.answering.fleet_answers import FleetAnswers
 from edgesplit_controller.answering.goal_changes import GoalChanges
 from edgesplit_controller.answering.inspection.inquiries import Inquiries
@@ -329,6 +329,7 @@ def make_operations(
     url: Callable[[], str],
     warnings: Callable[[], tuple[str, ...]],
     upkeep: UpkeepAnswers,
+    dashboard: OpenDoor,
 ) -> Operations:
     """Make what carries out splitctl's operations.
 
@@ -342,6 +343,7 @@ def make_operations(
         url: Base URL of the controller's HTTP server.
         warnings: What is wrong with how the controller is set up, one sentence each.
         upkeep: Answers about maintenance.
+        dashboard: Lets somebody into it.
     """
     removal = NodeRemoval(
         bus,
@@ -402,6 +404,7 @@ def make_operations(
         ),
         upkeep=upkeep,
         events=known.events,
+        dashboard=dashboard,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Literal, Self
 import msgspec
 
 from edgesplit.mqtt.topic import LARGE_BYTES, Topic
+from edgesplit.operations.inspection.dashboard_operation import DashboardOperation
 from edgesplit.operations.event_operations import EventOperation
 from edgesplit.operations.fleet_operations import FleetOperation
 from edgesplit.operations.goal_operations import GoalOperation
@@ -40,6 +41,7 @@ Operation = (
     | TrustOperation
     | InspectionOperation
     | UpkeepOperation
+    | DashboardOperation
 )
 
 

@@ -27,6 +27,7 @@ export async function mount(element, params, { signal }) {
 
   let history = new History();
   let drawn = [];
+  let failedBefore = null;
 
   async function fetchHistory() {
     try {
@@ -57,7 +58,9 @@ export async function mount(element, params, { signal }) {
       predicted_latency_s: row.predicted_latency_s,
       energy_j: row.energy_j,
       predicted_energy_j: row.predicted_energy_j,
+      failed_per_s: failedPerSecond(failedBefore, row, activity.at_unix_s),
     });
+    failedBefore = { epoch: row.epoch, failed: row.failed, atS: activity.at_unix_s };
     history.serve(row.epoch, activity.at_unix_s);
     draw();
   }
@@ -66,6 +69,12 @@ export async function mount(element, params, { signal }) {
   if (signal.aborted) return;
   store.watch("activity", take, signal);
   store.watch("event", (events) => rows.update(selected(events, { model: name })), signal);
+}
+
+/** Failed since the document before; null where another plan counts since then. [1/s] */
+export function failedPerSecond(before, row, atS) {
+  if (!before || before.epoch !== row.epoch || row.failed < before.failed || atS <= before.atS) return null;
+  return (row.failed - before.failed) / (atS - before.atS);
 }
 
 function build(history, signal) {
@@ -102,7 +111,7 @@ function drawFacts(facts, row) {
         ["median latency", seconds(row.latency_p50_s), "measured"],
         ["latency of the plan", seconds(row.predicted_latency_s), "predicted"],
         ["energy of a request", joules(row.energy_j), row.energy_origin],
-        ["failed since this epoch", count(row.failed, "request")],
+        ["failed since this epoch", row.failed === 0 ? "none" : count(row.failed, "request")],
         ["epoch", row.epoch === null ? "does not serve" : String(row.epoch)],
       ]
     : [["state", "not deployed"]];

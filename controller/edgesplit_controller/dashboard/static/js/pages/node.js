@@ -1,6 +1,6 @@
 /** A node: how it fares now, its figures over the last hour, its links, how fast it computes, and what happened to it. */
 
-import { getJson } from "../core/ask.js";
+import { ask, getJson } from "../core/ask.js";
 import { nodeSlot } from "../core/colours.js";
 import { ago, bytes, bytesPerSecond, number, percent, seconds, watts } from "../core/format.js";
 import { History } from "../core/history.js";
@@ -16,6 +16,8 @@ import { nodeActions } from "../parts/operate/nodeactions.js";
 import { stateOf } from "../parts/fleet/nodestate.js";
 import { table } from "../parts/table.js";
 import { failure } from "../parts/task.js";
+
+const LARGE_FLEET = 100;
 
 export const title = (params) => params.name;
 
@@ -50,11 +52,23 @@ export async function mount(element, params, { signal }) {
 
   let history = new History();
   let drawn = [];
+  let whole = null;
   try {
     history = new History(await getJson(`api/history/nodes/${encodeURIComponent(name)}`, { signal }));
   } catch (error) {
     if (signal.aborted) return;
     notice.replaceChildren(failure(error));
+  }
+  if ((store.get("fleet")?.nodes.length ?? 0) > LARGE_FLEET) readWhole();
+
+  /** The stream of a large fleet leaves out what only this page shows. */
+  async function readWhole() {
+    try {
+      whole = (await ask({ op: "list-nodes" }, { signal })).find((node) => node.name === name) ?? null;
+      draw();
+    } catch (error) {
+      if (!signal.aborted) notice.replaceChildren(failure(error));
+    }
   }
 
   function draw() {
@@ -65,7 +79,7 @@ export async function mount(element, params, { signal }) {
       facts.replaceChildren(h("p", { class: "empty" }, fleet ? "No node of this name is known: it was removed, or never registered." : "Waiting for the controller's first word …"));
       return;
     }
-    const node = { ...row, active: activity?.nodes.find((active) => active.name === name) ?? null };
+    const node = { ...row, ...detailsOf(whole), active: activity?.nodes.find((active) => active.name === name) ?? null };
     drawFacts(facts, node);
     drawMachine(set, node);
     keyed(why, stateOf(node).why, (sentence) => sentence, (sentence) => h("li", { class: "problem warning" }, sentence), () => undefined);
@@ -91,12 +105,18 @@ export async function mount(element, params, { signal }) {
   if (!store.get("fleet")) draw();
 }
 
+/** What a large fleet's rows are without. */
+function detailsOf(whole) {
+  if (!whole) return {};
+  const { advertise, version, runtime, speeds, providers, steadiness, power_sensor, clock_offset_s, labels, failing, warnings } = whole;
+  return { advertise, version, runtime, speeds, providers, steadiness, power_sensor, clock_offset_s, labels, failing, warnings };
+}
+
 function figuresOf(node, links, name) {
   const values = {
     cpu_percent: node.cpu_percent,
     memory_available_bytes: node.memory_available_bytes,
-    compute_w: powerOf(node).drawn,
-    serving_w: node.active?.serving_w ?? null,
+    compute_w: node.compute_w,
     transmit_w: node.transmit_w,
     battery_fraction: node.active?.battery_fraction ?? null,
   };

@@ -99,7 +99,7 @@ export const lastOf = (column) => column.findLast((value) => value !== null && v
 
 /** Epochs that are in sight, as bands. @param {Array<{epoch: number, from_unix_s: number}>} epochs in the order of their beginnings */
 export function bandsOf(epochs, untilS) {
-  return epochs.map(({ epoch, from_unix_s: from }, index) => ({ label: String(epoch), from, to: epochs[index + 1]?.from_unix_s ?? untilS }));
+  return epochs.map(({ epoch, from_unix_s: from }, index) => ({ label: epoch === null ? "none" : String(epoch), from, to: epochs[index + 1]?.from_unix_s ?? untilS }));
 }
 
 function settings(curves, format, most, bands, tell) {
@@ -110,7 +110,7 @@ function settings(curves, format, most, bands, tell) {
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
     scales: { x: { time: true }, y: { range: (_drawing, _low, high) => [0, Math.max((high ?? 0) * 1.08, most) || 1] } },
     axes: [
-      { ...axis, size: 26, space: 70 },
+      { ...axis, size: 26, space: 70, values: (_drawing, ticks) => ticks.map((tick) => timeOf(tick, ticks)) },
       { ...axis, values: (_drawing, ticks) => ticks.map(format), size: (_drawing, texts) => Math.max(...(texts ?? [""]).map((text) => text.length)) * 6.5 + 14 },
     ],
     series: [
@@ -119,6 +119,12 @@ function settings(curves, format, most, bands, tell) {
     ],
     hooks: { drawClear: [(drawing) => drawBands(drawing, bands())], setCursor: [(drawing) => tell(drawing.cursor.idx)] },
   };
+}
+
+/** Of a tick: seconds where ticks are closer than a minute. */
+function timeOf(atS, ticks) {
+  const time = clock(atS).split(" ").at(-1);
+  return ticks.length > 1 && ticks[1] - ticks[0] < 60 ? time : time.slice(0, 5);
 }
 
 function drawBands(drawing, bands) {

@@ -32,7 +32,7 @@ export function eventTable(empty) {
     columns: [
       { title: "When", value: (event) => event.at_unix_s, cell: (event) => ({ key: "", draw: () => h("time", { datetime: isoTime(event.at_unix_s), class: "figure" }, clock(event.at_unix_s)) }) },
       { title: "What", value: (event) => event.kind, cell: (event) => ({ key: "", draw: () => h("span", { class: `kind ${event.level}` }, event.level === "info" ? "" : h("span", { class: "unseen" }, `${event.level}: `), event.kind) }) },
-      { title: "Reason", value: (event) => event.text, cell: (event) => ({ key: "", draw: () => [h("span", { class: "long" }, event.text), figures(event.data)].filter(Boolean) }) },
+      { title: "Reason", value: (event) => event.text, cell: (event) => ({ key: "", draw: () => [h("span", { class: "long reason" }, event.text), figures(event.data)].filter(Boolean) }) },
       { title: "Model", value: (event) => event.model, cell: (event) => ({ key: "", draw: () => (event.model ? h("a", { class: "long", href: to.live(event.model) }, event.model) : "") }) },
       { title: "Node", value: (event) => event.node || event.origin, cell: (event) => ({ key: "", draw: () => (event.node ? nodeLink(event.node) : h("small", null, event.origin)) }) },
     ],
@@ -49,7 +49,7 @@ function figures(data) {
   if (entries.length === 0) return null;
   return h(
     "details",
-    null,
+    { class: "figures" },
     h("summary", null, h("small", null, "figures")),
     h("dl", { class: "small-facts" }, entries.map(([key, value]) => h("div", null, h("dt", null, key), h("dd", null, typeof value === "number" ? number(value) : String(value))))),
   );

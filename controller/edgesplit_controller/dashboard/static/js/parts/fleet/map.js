@@ -14,7 +14,9 @@ import { meter, nodeMark, originChip, setMeter } from "../chips.js";
 import { laneBetween, placeNodes } from "./maplayout.js";
 
 const MOST_LABELS = 24;
+const LEAST_LABELLED = 50;
 const RATE_TOLERANCE = 0.2;
+const LONG_NAME = 13;
 
 /**
  * @returns {{element: HTMLElement, update: (nodes: object[], links: object[], flows: Map, used: Set<string>, sources: Set<string>) => void, resize: () => void}}
@@ -44,7 +46,7 @@ export function fleetMap() {
     const width = element.clientWidth;
     if (!last || width === 0) return;
     const { nodes, links, flows, used, sources } = last;
-    const layout = placeNodes(nodes.map((node) => node.name), sources, width);
+    const layout = placeNodes(nodes.map((node) => node.name), sources, width, extraLines(nodes));
     element.style.height = `${layout.height}px`;
     keyed(cards, nodes, (node) => node.name, nodeCard, (card, node) => updateCard(card, node, layout, sources.has(node.name)));
     // Few links are all drawn; of many, those that are used or of the node pointed at.
@@ -55,7 +57,9 @@ export function fleetMap() {
       .filter(({ link, key }) => all || used.has(key) || link.from === pointed || link.to === pointed)
       .map((shown) => ({ ...shown, lane: laneBetween(layout.places.get(shown.link.from), layout.places.get(shown.link.to), layout.card), flow: flows.get(shown.key), used: used.has(shown.key) }));
     keyed(lanes, shown, ({ key }) => key, laneShape, updateLane);
-    const labelled = all || shown.length <= MOST_LABELS ? shown.filter(({ lane }) => lane.length > 30) : [];
+    // A narrow map has room for those that matter; a short lane for none.
+    const wanted = layout.narrow ? shown.filter(({ link, used }) => used || !link.up || link.from === pointed || link.to === pointed) : shown;
+    const labelled = shown.length <= MOST_LABELS ? wanted.filter(({ lane }) => lane.length > LEAST_LABELLED) : [];
     keyed(labels, labelled, ({ key }) => key, laneLabel, updateLabel);
     keyed(streams, shown.filter(({ flow }) => flow), ({ key }) => key, () => h("div", { class: "stream" }), updateStream);
   }
@@ -68,6 +72,12 @@ export function fleetMap() {
     },
     resize: draw,
   };
+}
+
+/** Lines that some card has beyond the usual ones, so that all cards are alike. */
+function extraLines(nodes) {
+  const some = (wanted) => Number(nodes.some(wanted));
+  return some((node) => node.toned.tone !== "good") + some((node) => powerOf(node).battery !== null) + some((node) => node.name.length > LONG_NAME);
 }
 
 /** What the signs of the map mean. */
@@ -93,6 +103,7 @@ function nodeCard(node) {
     h("span", { class: "said cpu" }, meter(null, ""), h("span")),
     h("span", { class: "said memory" }),
     h("span", { class: "said power" }, h("span"), h("span")),
+    h("span", { class: "said battery" }),
   );
   return h("div", { role: "listitem" }, card);
 }
@@ -105,7 +116,7 @@ function updateCard(item, node, layout, isSource) {
   card.style.width = `${layout.card.width}px`;
   card.style.height = `${layout.card.height}px`;
   card.className = `map-node${node.online ? "" : " away"}${isSource ? " source" : ""}`;
-  const [, state, cpu, memory, power] = card.children;
+  const [, state, cpu, memory, power, battery] = card.children;
   setText(state, node.toned.text);
   state.className = `said ${node.toned.tone}`;
   cpu.hidden = memory.hidden = power.hidden = !node.online;
@@ -114,8 +125,10 @@ function updateCard(item, node, layout, isSource) {
   setMeter(cpu.firstElementChild, load === null ? null : load / 100, `load ${percent(load)}`, load > 90 ? "warn" : "");
   setText(cpu.lastElementChild, percent(load));
   setText(memory, `${bytes(node.memory_available_bytes)} free`);
-  const { drawn, origin, battery } = powerOf(node);
-  setText(power.firstElementChild, battery === null ? watts(drawn) : `${watts(drawn)} · battery ${percent(100 * battery)}`);
+  const { drawn, origin, battery: left } = powerOf(node);
+  setText(power.firstElementChild, watts(drawn));
+  battery.hidden = left === null || !node.online;
+  setText(battery, left === null ? "" : `battery ${percent(100 * left)}`);
   if (power.dataset.origin !== (origin ?? "")) {
     power.dataset.origin = origin ?? "";
     power.lastElementChild.replaceChildren(...[originChip(origin)].filter(Boolean));
