@@ -1,4 +1,4 @@
-/** Layout of networks of any depth, with dagre as the page has it (skipped where it was not fetched: make dashboard). */
+/** Layout of networks of any depth; with dagre as the page has it, where that was fetched (make dashboard). */
 
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
@@ -6,6 +6,7 @@ import { test } from "node:test";
 
 import { arranged } from "../../../controller/edgesplit_controller/dashboard/static/js/graph/arrange.js";
 import { joined } from "../../../controller/edgesplit_controller/dashboard/static/js/graph/network.js";
+import { slicesOf } from "../../../controller/edgesplit_controller/dashboard/static/js/graph/pieces.js";
 import { viewOf } from "../../../controller/edgesplit_controller/dashboard/static/js/graph/view.js";
 
 const LIBRARY = new URL("../../../controller/edgesplit_controller/dashboard/static/vendor/dagre.esm.js", import.meta.url);
@@ -75,4 +76,20 @@ test("whatever is opened, a view has no edge backwards within a row", { skip }, 
       assert.ok(rects[to].x >= rects[from].x + rects[from].width - 1e-6 || below, `${from} to ${to} with ${opened} open`);
     }
   }
+});
+
+test("slices hold every box once, lead forward only, and are cut where few ties cross", () => {
+  // Diamonds in a row: between two of them one tie crosses, inside two do.
+  const ties = [];
+  for (let start = 0; start < 300; start += 4) {
+    ties.push([start, start + 1], [start, start + 2], [start + 1, start + 3], [start + 2, start + 3], [start + 3, start + 4]);
+  }
+  const pairs = ties.map(([from, to]) => ({ from, to }));
+  const slices = slicesOf(301, pairs, 50);
+  assert.deepEqual(slices.flat().sort((a, b) => a - b), Array.from({ length: 301 }, (_, index) => index));
+  assert.ok(slices.length > 4 && slices.every((slice) => slice.length <= 75));
+  const sliceOf = new Map(slices.flatMap((slice, number) => slice.map((box) => [box, number])));
+  assert.ok(pairs.every(({ from, to }) => sliceOf.get(from) <= sliceOf.get(to)));
+  const crossing = pairs.filter(({ from, to }) => sliceOf.get(from) !== sliceOf.get(to));
+  assert.equal(crossing.length, slices.length - 1);
 });

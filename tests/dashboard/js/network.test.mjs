@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { fitted, showing, under, zoomed } from "../../../controller/edgesplit_controller/dashboard/static/js/graph/camera.js";
-import { chainsOf, slicesOf } from "../../../controller/edgesplit_controller/dashboard/static/js/graph/pieces.js";
+import { chainsOf } from "../../../controller/edgesplit_controller/dashboard/static/js/graph/pieces.js";
 import { folded } from "../../../controller/edgesplit_controller/dashboard/static/js/graph/fold.js";
 import { groupingKey, joined } from "../../../controller/edgesplit_controller/dashboard/static/js/graph/network.js";
 import { placesOf, stepped } from "../../../controller/edgesplit_controller/dashboard/static/js/graph/places.js";
@@ -153,20 +153,4 @@ test("units are found by name, type and node", () => {
   assert.deepEqual(unitsLike(network, "EDGE").map((one) => one.name), ["b", "c"]);
   assert.deepEqual(unitsLike(network, "a2").map((one) => one.name), ["a"]);
   assert.equal(unitsLike(network, " ").length, 4);
-});
-
-test("slices hold every box once, lead forward only, and are cut where few ties cross", () => {
-  // Diamonds in a row: between two of them one tie crosses, inside two do.
-  const ties = [];
-  for (let start = 0; start < 300; start += 4) {
-    ties.push([start, start + 1], [start, start + 2], [start + 1, start + 3], [start + 2, start + 3], [start + 3, start + 4]);
-  }
-  const pairs = ties.map(([from, to]) => ({ from, to }));
-  const slices = slicesOf(301, pairs, 50);
-  assert.deepEqual(slices.flat().sort((a, b) => a - b), Array.from({ length: 301 }, (_, index) => index));
-  assert.ok(slices.length > 4 && slices.every((slice) => slice.length <= 75));
-  const sliceOf = new Map(slices.flatMap((slice, number) => slice.map((box) => [box, number])));
-  assert.ok(pairs.every(({ from, to }) => sliceOf.get(from) <= sliceOf.get(to)));
-  const crossing = pairs.filter(({ from, to }) => sliceOf.get(from) !== sliceOf.get(to));
-  assert.equal(crossing.length, slices.length - 1);
 });
