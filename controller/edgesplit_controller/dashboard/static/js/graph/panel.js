@@ -24,8 +24,6 @@ const ZOOM = 1.5;
 export class NetworkPanel {
   /** @type {Network|null} */
   #network = null;
-  /** @type {any|null} */
-  #plan = null;
   /** @type {import("./view.js").View|null} */
   #view = null;
   /** @type {"all"|Set<number>} */
@@ -36,6 +34,8 @@ export class NetworkPanel {
 
   /** @param {{reasons: import("../model/reasons.js").Reasons, signal: AbortSignal}} needs */
   constructor({ reasons, signal }) {
+    /** The plan whose figures cards tell: a PlanDocument, or null. @type {any|null} */
+    this.plan = null;
     this.reasons = reasons;
     this.signal = signal;
     this.picture = new Picture({
@@ -60,7 +60,7 @@ export class NetworkPanel {
       tool("−", "Smaller (-)", () => this.picture.zoom(1 / ZOOM)),
       tool("Fit", "Show all of it (0)", () => this.picture.fit()),
     );
-    this.element = h("div", { class: "graph" }, tools, this.picture.element, this.said, this.legend, this.table.element);
+    this.element = h("div", { class: "graph" }, tools, this.picture.element, this.said, this.legend, h("p", { class: "muted" }, "Drag to move; Ctrl and wheel, or + and −, to zoom; click a component to open it. Arrow keys follow tensors."), this.table.element);
   }
 
   /**
@@ -70,7 +70,7 @@ export class NetworkPanel {
   show(network, plan) {
     const grouping = `${network.sha256} ${groupingKey(network)}`;
     this.#network = network;
-    this.#plan = plan;
+    this.plan = plan;
     if (grouping !== this.#grouping) {
       this.#grouping = grouping;
       this.#opened = network.units.length <= SMALL || network.components < 2 ? "all" : new Set();
@@ -147,7 +147,7 @@ export class NetworkPanel {
   #describe(/** @type {import("./painter.js").Scene} */ scene, /** @type {import("./painter.js").Marked} */ marked) {
     if (marked.item >= 0) {
       const item = scene.items[marked.item];
-      const component = this.#plan?.components.find((/** @type {any} */ one) => one.id === item.component) ?? null;
+      const component = this.plan?.components.find((/** @type {any} */ one) => one.id === item.component) ?? null;
       return itemCard(item, component, item.kind === "unit" && this.#opened !== "all");
     }
     const tie = scene.ties[marked.tie];

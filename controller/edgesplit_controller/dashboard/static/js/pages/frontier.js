@@ -4,6 +4,7 @@ import { AskError, ask } from "../core/ask.js";
 import { count, joules, number, percent, perSecond, seconds } from "../core/format.js";
 import { h } from "../core/html.js";
 import { to } from "../core/router.js";
+import { store } from "../core/store.js";
 import { ApplyPanel } from "../model/apply.js";
 import { Curve } from "../charts/curve.js";
 import { plansTable } from "../model/figures.js";
@@ -51,7 +52,8 @@ export function mount(element, { name }, { signal }) {
     const mine = new AbortController();
     asking = mine;
     const axes = select.value;
-    const key = `${name} ${axes}`;
+    const epoch = (store.get("models") ?? []).find((/** @type {any} */ model) => model.name === name)?.epoch;
+    const key = `${name} ${epoch} ${axes}`;
     try {
       if (anew || !traced.has(key)) {
         said.textContent = "Tracing …";
@@ -77,6 +79,11 @@ export function mount(element, { name }, { signal }) {
   function show(/** @type {any} */ found, /** @type {string} */ axes) {
     const counted = axes.startsWith("latency") ? ` Latency as the planner counts it: ${found.latency_model}.` : "";
     said.textContent = `${count(found.points.length, "plan")} in ${seconds(found.seconds)}, all predicted, with links and limits as they are; ◆ is the active plan (epoch ${found.epoch}).${counted}`;
+    if (found.points.length === 0) {
+      picture.replaceChildren(h("p", { class: "empty" }, "No plan was found in the time there was."));
+      detail.replaceChildren();
+      return;
+    }
     const choose = (/** @type {number} */ index) => {
       curve.show(found.points, found.active, index);
       detail.replaceChildren(...planOf(found, index, axes));

@@ -39,10 +39,10 @@ export function mount(element, { name }, { signal }) {
   const networkSaid = h("p", { class: "loading" }, "Reading the network …");
   const network = section("Network", networkSaid, panel.element);
   const timeline = section("Timeline of a request", gantt.element, h("p", null, h("a", { href: to.trace(name) }, "Follow one request as it really went")));
-  const noise = section("Noise against its bound");
-  const energy = section("Energy of a request by node");
-  const rest = section("If a node is lost");
-  const planned = [timeline, h("div", { class: "columns two" }, noise, energy), section("Why", why), rest];
+  const [noise, energy, lost, sources] = [h("div"), h("div"), h("div"), h("div")];
+  const elsewhere = section("Its sources", sources);
+  const figures = h("div", { class: "columns two" }, section("Noise against its bound", noise), section("Energy of a request by node", energy));
+  const planned = [timeline, figures, section("Why", why), section("If a node is lost", lost), elsewhere];
   element.append(lead, network, ...planned);
   panel.element.hidden = true;
   planned.forEach((part) => (part.hidden = true));
@@ -57,6 +57,7 @@ export function mount(element, { name }, { signal }) {
     // A plan's figures are new every few seconds, its network only with another epoch.
     const key = `${graph.sha256} ${plan?.epoch}`;
     if (key !== shown) panel.show(joined(graph, plan), plan);
+    else panel.plan = plan;
     shown = key;
   };
   const read = async () => {
@@ -77,18 +78,21 @@ export function mount(element, { name }, { signal }) {
       plan = found;
       planned.forEach((part) => (part.hidden = false));
       reasons.epoch = found.epoch;
-      lead.replaceChildren(...leadOf(found));
+      elsewhere.hidden = found.sources.length < 2;
+      const { components: _, timeline: __, ...figuresOf } = found;
+      fill(lead, figuresOf, () => leadOf(found));
       show();
       gantt.show(planBars(found), marksOf(found));
-      noise.replaceChildren(heading("Noise against its bound"), noiseChart(found));
-      energy.replaceChildren(heading("Energy of a request by node"), energyChart(found));
-      rest.replaceChildren(heading("If a node is lost"), fallbacks(found));
+      fill(noise, [found.noise, found.goals.max_noise, found.measured.noise], () => [noiseChart(found)]);
+      fill(energy, found.energy_per_node, () => [energyChart(found)]);
+      fill(lost, found.fallbacks, () => [fallbacks(found)]);
+      fill(sources, found.sources, () => [sourcesTable(found.sources)]);
     },
     onFailure(error) {
       if (plan !== null && error.code === "controller-unreachable") return; // the page says so above, and what is shown stays
       plan = null;
       planned.forEach((part) => (part.hidden = true));
-      lead.replaceChildren(...(error.code === "not-deployed" ? notDeployed() : [h("p", { class: "problem bad" }, error.text ?? error.message)]));
+      fill(lead, [error.code, error.text], () => (error.code === "not-deployed" ? notDeployed() : [h("p", { class: "problem bad" }, error.text ?? error.message)]));
       show();
     },
   });
@@ -103,6 +107,7 @@ function leadOf(plan) {
   return [
     h("p", { class: "model-state" }, h("strong", null, `Epoch ${plan.epoch}`), ` from `, h("a", { href: to.node(plan.source) }, plan.source), `, ${kind}, ${state}. `, plan.reason ? `Made because ${plan.reason}.` : ""),
     plan.paused_unix_s === null ? "" : h("p", { class: "problem warn" }, `Paused since ${clock(plan.paused_unix_s)}: not planned again by itself until it is resumed.`),
+    plan.battery === null ? "" : h("p", { class: plan.battery.kept ? "muted" : "problem warn" }, plan.battery.text),
     plan.concession === null ? "" : h("p", { class: "muted" }, `Simpler than the best: ${plan.concession.text}`),
     h(
       "dl",
@@ -148,15 +153,32 @@ function fallbacks(plan) {
   );
 }
 
+/** @param {any[]} rows SourceRows. */
+function sourcesTable(rows) {
+  const columns = ["Source", "Plan", "Latency", "Measured", "Energy", "Nodes"];
+  const body = rows.map((row) =>
+    h("tr", null, h("th", { scope: "row" }, row.source), h("td", null, h("a", { href: to.model(row.name) }, row.name)), h("td", null, seconds(row.latency_s)), h("td", null, seconds(row.measured_latency_s)), h("td", null, joules(row.energy_j)), h("td", null, row.nodes.join(", "))),
+  );
+  return h("div", { class: "scroll" }, h("table", null, h("thead", null, h("tr", null, columns.map((name) => h("th", { scope: "col" }, name)))), h("tbody", null, body)));
+}
+
 function notDeployed() {
   return [h("p", null, "Not deployed: the network is known, and no plan says where it runs. ", h("a", { href: to.operate() }, "Deploy it"))];
 }
 
 function section(/** @type {string} */ name, /** @type {(Node|string)[]} */ ...children) {
-  return h("section", null, heading(name), ...children);
+  return h("section", null, h("h2", null, name), ...children);
 }
 
-const heading = (/** @type {string} */ name) => h("h2", null, name);
+/** What each part shows, so that one whose figures are the same stays as it is, with whatever has the focus in it. */
+const filled = new WeakMap();
+
+function fill(/** @type {HTMLElement} */ part, /** @type {unknown} */ value, /** @type {() => (Node|string)[]} */ make) {
+  const key = JSON.stringify(value);
+  if (filled.get(part) === key) return;
+  filled.set(part, key);
+  part.replaceChildren(...make());
+}
 
 function failed(/** @type {HTMLElement} */ said, /** @type {any} */ error) {
   said.className = "problem bad";
