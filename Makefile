@@ -27,9 +27,10 @@ dashboard:  ## Libraries of the dashboard's page from npm, locked, into the pack
 demo: dashboard $(VENV)/.demo  ## One machine plays device, edge and cloud: split, re-plan, survive (no root, no Docker, no broker)
 	$(BIN)/python -m demo
 
-test: dashboard $(VENV)/.dev  ## The whole test suite (installs Mosquitto and promtool from Debian's packages where it can)
+test: dashboard $(VENV)/.dev  ## The whole test suite (installs Mosquitto, promtool and Chromium from Debian's packages where it can)
 	@sh tests/ensure_mosquitto.sh
 	@sh tests/ensure_promtool.sh
+	@sh tests/ensure_chromium.sh
 	@sh tests/all.sh $(BIN)/python
 
 test-distribution-python: $(VENV)/.dev  ## Sockets, client and demo on the distribution's own python3 (installs python3-venv where it can)

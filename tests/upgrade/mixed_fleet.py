@@ -86,6 +86,10 @@ class MixedFleet(LocalFleet):
         """See `LocalFleet.splitctl`; this checkout's, whichever release the controller is of."""
         return super().splitctl(*command, timeout_s=timeout_s, show_progress=show_progress, at=at)
 
+    def _dashboard_section(self) -> str:
+        """None for the previous release, which does not know the section."""
+        return "" if self.places.get("controller", Place()).command else super()._dashboard_section()
+
     def previous_splitctl(self, *command: str, timeout_s: float = 120.0) -> Any:
         """The document that the previous release's splitctl prints."""
         done = subprocess.run(

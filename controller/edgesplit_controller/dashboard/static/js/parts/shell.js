@@ -46,7 +46,7 @@ export class Shell {
     ];
     for (const [section, element] of entries) this.#links.set(section, element);
     bar.replaceChildren(
-      h("a", { class: "brand", href: to.fleet() }, h("img", { src: address("static/icon.svg"), alt: "", width: "22", height: "22" }), h("span", null, "edgesplit")),
+      h("a", { class: "brand", href: to.fleet(), "aria-label": "edgesplit" }, h("img", { src: address("static/icon.svg"), alt: "", width: "22", height: "22" }), h("span", null, "edgesplit")),
       h("nav", { "aria-label": "Pages" }, entries.map(([, element]) => element)),
       h("div", { class: "bar-end" }, this.#state, themeButton(), operator(signedOut)),
     );
