@@ -21,8 +21,9 @@ $(VENV)/.dev: pyproject.toml requirements/demo.txt requirements/test.txt require
 	@sh $(LOCKED) demo test dev
 	@touch $@ $(VENV)/.demo
 
-demo: $(VENV)/.demo  ## One machine plays device, edge and cloud: split, re-plan, survive (no root, no Docker, no broker)
-	$(BIN)/python -m demo
+KEEP ?=
+demo: $(VENV)/.demo  ## One machine plays device, edge and cloud: split, re-plan, survive (no root, no Docker, no broker); KEEP=1 goes on, with its dashboard, until Ctrl-C
+	$(BIN)/python -m demo $(if $(KEEP),--keep)
 
 test: $(VENV)/.dev  ## The whole test suite (installs Mosquitto and promtool from Debian's packages where it can)
 	@sh tests/ensure_mosquitto.sh
