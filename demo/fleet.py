@@ -115,7 +115,7 @@ class LocalFleet:
         places: Of agents by name, and of `controller`; who is not named lives on loopback.
         latency_model: What latency means to the planner.
         planning: More lines of the controller's `[planning]` section.
-        dashboard: Whether the controller serves its dashboard, on loopback.
+        dashboard: Whether the controller has one, at a port of its own.
     """
 
     def __init__(
