@@ -24,8 +24,9 @@ $(VENV)/.dev: pyproject.toml requirements/demo.txt requirements/test.txt require
 dashboard:  ## Libraries of the dashboard's page from npm, locked, into the package; a wheel built afterwards holds them
 	@sh dashboard/fetch.sh
 
-demo: dashboard $(VENV)/.demo  ## One machine plays device, edge and cloud: split, re-plan, survive (no root, no Docker, no broker)
-	$(BIN)/python -m demo
+KEEP ?=
+demo: dashboard $(VENV)/.demo  ## One machine plays device, edge and cloud: split, re-plan, survive (no root, no Docker, no broker); KEEP=1 goes on, with its dashboard, until Ctrl-C
+	$(BIN)/python -m demo $(if $(KEEP),--keep)
 
 test: dashboard $(VENV)/.dev  ## The whole test suite (installs Mosquitto and promtool from Debian's packages where it can)
 	@sh tests/ensure_mosquitto.sh
