@@ -20,9 +20,9 @@ from edgesplit_controller.configuration import DashboardSection
 from edgesplit_controller.dashboard.browser_admission import BrowserAdmission
 from edgesplit_controller.dashboard.dashboard_address import DashboardAddress
 from edgesplit_controller.dashboard.dashboard_server import DashboardServer
+from edgesplit_controller.dashboard.dashboard_sessions import DashboardSessions
 from edgesplit_controller.dashboard.history_keeper import HistoryKeeper
 from edgesplit_controller.dashboard.operation_route import OperationRoute
-from edgesplit_controller.dashboard.dashboard_sessions import DashboardSessions
 from edgesplit_controller.dashboard.static_files import StaticFiles
 from edgesplit_controller.dashboard.stream import Stream
 from edgesplit_controller.dashboard.stream_documents import StreamDocuments

@@ -155,6 +155,7 @@ class Service:
             health=self._health,
             trust=TrustRoutes(self.trust, self._seldom.add) if self.trust is not None else None,
             backups=snapshots,
+            limited=lambda: self.dashboard.refused if self.dashboard is not None else {},
         )
         self.dashboard = make_dashboard(
             configuration.dashboard,

@@ -17,3 +17,12 @@ async def watched(tmp_path: Path) -> AsyncIterator[Fleet]:
     await running.start()
     yield running
     await running.stop()
+
+
+@pytest.fixture
+async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
+    """One whose controller has no dashboard."""
+    running = Fleet(tmp_path / "plain")
+    await running.start()
+    yield running
+    await running.stop()

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import assert_never
 
-from edgesplit.operations.inspection.dashboard_operation import DashboardDocument, DashboardOperation, OpenDashboard
 from edgesplit.operations.event_operations import EventOperation, ListEvents
 from edgesplit.operations.fleet_operations import FleetOperation, ListLinks, ListNodes
 from edgesplit.operations.goal_operations import GoalOperation
+from edgesplit.operations.inspection.dashboard_operation import DashboardDocument, DashboardOperation, OpenDashboard
 from edgesplit.operations.inspection.inspection_operation import InspectionOperation
 from edgesplit.operations.model_operations import ListModels, ModelOperation, ShowModel
 from edgesplit.operations.operation import Operation

@@ -58,6 +58,7 @@ class ArtifactServer:
         health: Says whether the controller works, and a word about it.
         trust: Who may do what, over TLS; None where nothing is secured.
         backups: Those that are held for fetching.
+        limited: What limits turned away elsewhere in the controller, by kind.
     """
 
     def __init__(
@@ -69,7 +70,9 @@ class ArtifactServer:
         health: Callable[[], tuple[bool, str]],
         trust: TrustRoutes | None = None,
         backups: BackupSnapshots | None = None,
+        limited: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
+        self._limited = limited
         self._backups = backups
         self._blobs = blobs
         self._uploads = uploads
@@ -88,7 +91,8 @@ class ArtifactServer:
     @property
     def refused(self) -> Mapping[str, int]:
         """What limits for strangers turned away or ended, and who was not let in, by kind."""
-        return self._guard.refused + (self._trust.refused if self._trust is not None else Counter())
+        own = self._guard.refused + (self._trust.refused if self._trust is not None else Counter())
+        return own + Counter(self._limited())
 
     def end_revoked(self) -> None:
         """Cut off whoever is trusted no more."""

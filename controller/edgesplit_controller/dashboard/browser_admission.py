@@ -35,7 +35,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-_SESSION = "edgesplit-session"
 _SIGNING_IN = "/api/session"
 _SIGN_IN = "sign in first: run splitctl dashboard"
 
@@ -68,12 +67,8 @@ class BrowserAdmission:
         if reason := self._foreign(request):
             self.refused["dashboard-foreign"] += 1
             return failed(NotTrusted(reason), HTTPStatus.FORBIDDEN)
-        if self._sessions is not None:
-            session = self._sessions.of(request.cookies.get(self._cookie, ""))
-            if session is not None:
-                request[_SESSION] = session
-            elif request.path.startswith("/api/") and request.path != _SIGNING_IN:
-                return self.unknown()
+        if request.path.startswith("/api/") and request.path != _SIGNING_IN and not self.holds(request):
+            return self.unknown()
         return await handler(request)
 
     async def add_headers(self, _request: web.Request, response: web.StreamResponse) -> None:
@@ -87,13 +82,11 @@ class BrowserAdmission:
 
     def holds(self, request: web.Request) -> bool:
         """Whether whoever asks may be told more: a long answer outlives a session."""
-        session = self.session(request)
-        return self._sessions is None or (session is not None and self._sessions.holds(session))
+        return self._sessions is None or self.session(request) is not None
 
     def session(self, request: web.Request) -> DashboardSession | None:
         """Whose request it is; None where nobody signed in, or nobody has to."""
-        found: DashboardSession | None = request.get(_SESSION)
-        return found
+        return None if self._sessions is None else self._sessions.of(request.cookies.get(self._cookie, ""))
 
     @property
     def secured(self) -> bool:

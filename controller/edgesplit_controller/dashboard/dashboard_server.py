@@ -16,6 +16,7 @@ the number of connections (`edgesplit.daemon.http_guard`), routes for agents (`a
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -32,13 +33,14 @@ from edgesplit.trust.https_entrance import EntranceLimits, HttpsEntrance
 from edgesplit.trust.subjects import Subject
 from edgesplit.wire.address import TcpAddress
 from edgesplit_controller.artifacts.upload_receiver import UploadReceiver
-from edgesplit_controller.dashboard.browser_admission import BrowserAdmission
+from edgesplit_controller.configuration import tcp_address
 from edgesplit_controller.dashboard.api_answers import answered, body_of, failed
+from edgesplit_controller.dashboard.browser_admission import BrowserAdmission
 from edgesplit_controller.dashboard.dashboard_address import DashboardAddress
+from edgesplit_controller.dashboard.dashboard_sessions import DashboardSessions
 from edgesplit_controller.dashboard.history import HistoryDocument
 from edgesplit_controller.dashboard.history_keeper import HistoryKeeper
 from edgesplit_controller.dashboard.operation_route import OperationRoute
-from edgesplit_controller.dashboard.dashboard_sessions import DashboardSessions
 from edgesplit_controller.dashboard.static_files import INDEX, KeptFile, StaticFiles, send_kept
 from edgesplit_controller.dashboard.stream import Stream
 from edgesplit_controller.dashboard.stream_documents import Look
@@ -111,7 +113,7 @@ class DashboardServer:
         self._look = look
         self._uploads = uploads
         self._stream = stream
-        self._history = history
+        self.history = history
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
         self._keeping: asyncio.Task[None] | None = None
@@ -124,6 +126,11 @@ class DashboardServer:
     def base(self) -> str:
         """URL of the page without a slash at its end; empty while it is not served."""
         return self._address.base if self._server is not None else ""
+
+    @property
+    def listens(self) -> TcpAddress:
+        """Where it listens; only while it does."""
+        return tcp_address("dashboard.listen", self._address.bound)
 
     @property
     def refused(self) -> dict[str, int]:
@@ -184,14 +191,14 @@ class DashboardServer:
             self._server = await asyncio.get_running_loop().create_server(front, host, port)
         except OSError as error:
             self.problem = (
-                f"the dashboard cannot listen on {TcpAddress(host, port)} ({error.strerror or error}): set [dashboard] listen "
+                f"the dashboard cannot listen on {TcpAddress(host, port)} ({_reason(error)}): set [dashboard] listen "
                 'to another port, or to "" for none'
             )
             await self.close()
             return
         bound = self._server.sockets[0].getsockname()
         self._address.bound = str(TcpAddress(bound[0], bound[1]))
-        self._keeping = asyncio.create_task(self._history.keep(), name="dashboard-history")
+        self._keeping = asyncio.create_task(self.history.keep(), name="dashboard-history")
 
     async def close(self) -> None:
         """Stop; pages come back by themselves once somebody serves again."""
@@ -275,7 +282,12 @@ class DashboardServer:
     async def _get_history(self, request: web.Request) -> web.StreamResponse:
         kind, name = request.match_info["kind"], request.match_info["name"]
         try:
-            document: HistoryDocument = self._history.node(name) if kind == "nodes" else self._history.model(name)
+            document: HistoryDocument = self.history.node(name) if kind == "nodes" else self.history.model(name)
         except (UnknownModel, UnknownNode) as error:
             return failed(error, HTTPStatus.NOT_FOUND)
         return answered(document)
+
+
+def _reason(error: OSError) -> str:
+    # asyncio puts the address into what the system says, which stands in the sentence already.
+    return os.strerror(error.errno) if error.errno else str(error)

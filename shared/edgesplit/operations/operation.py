@@ -11,10 +11,10 @@ from typing import Literal, Self
 import msgspec
 
 from edgesplit.mqtt.topic import LARGE_BYTES, Topic
-from edgesplit.operations.inspection.dashboard_operation import DashboardOperation
 from edgesplit.operations.event_operations import EventOperation
 from edgesplit.operations.fleet_operations import FleetOperation
 from edgesplit.operations.goal_operations import GoalOperation
+from edgesplit.operations.inspection.dashboard_operation import DashboardOperation
 from edgesplit.operations.inspection.inspection_operation import InspectionOperation
 from edgesplit.operations.model_operations import ModelOperation
 from edgesplit.operations.plan_operations import PlanOperation
