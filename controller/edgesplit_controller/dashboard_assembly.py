@@ -82,6 +82,7 @@ def make_dashboard(
         uploads=uploads,
         stream=Stream(StreamDocuments(look, now), known.events, instance, time.monotonic),
         history=HistoryKeeper(now),
+        authority="" if trust is None else trust.authority.digest,
     )
 
 

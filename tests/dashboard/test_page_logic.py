@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import shutil
@@ -15,6 +16,7 @@ from edgesplit import formatting
 TESTS = Path(__file__).parent / "js"
 STATIC = Path(__file__).parents[2] / "controller/edgesplit_controller/dashboard/static"
 TIMEOUT_S = 120
+MOST_COMPRESSED_BYTES = 500_000
 
 needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 
@@ -89,6 +91,11 @@ def test_the_page_holds_no_script_of_its_own_and_no_address_of_others() -> None:
         assert "https://" not in text, path
         assert "http://" not in text, path
         assert "innerHTML" not in text.replace("Nothing here sets innerHTML", ""), path
+
+
+def test_all_that_a_browser_ever_fetches_of_the_page_is_small() -> None:
+    sizes = {path.name: len(gzip.compress(path.read_bytes())) for path in STATIC.rglob("*") if path.is_file()}
+    assert sum(sizes.values()) <= MOST_COMPRESSED_BYTES, sizes
 
 
 def test_the_lock_of_the_pages_libraries_names_no_registry() -> None:

@@ -67,12 +67,14 @@ class _Who(msgspec.Struct, frozen=True, kw_only=True):
         operator: Who did; None where nobody has to.
         may_change: Whether operations that change something are carried out.
         version: Of edgesplit.
+        authority: SHA-256 of the fleet's authority, in hexadecimal, which join tokens carry; empty without one.
     """
 
     secured: bool
     operator: str | None
     may_change: bool
     version: str
+    authority: str
 
 
 class DashboardServer:
@@ -89,6 +91,7 @@ class DashboardServer:
         uploads: Takes files of models.
         stream: Tells what changes.
         history: Remembers figures.
+        authority: SHA-256 of the fleet's authority, in hexadecimal; empty without one.
     """
 
     def __init__(
@@ -104,7 +107,9 @@ class DashboardServer:
         uploads: UploadReceiver,
         stream: Stream,
         history: HistoryKeeper,
+        authority: str = "",
     ) -> None:
+        self._authority = authority
         self._address = address
         self._admission = admission
         self._sessions = sessions
@@ -263,6 +268,7 @@ class DashboardServer:
             operator=None if operator is None else operator.name,
             may_change=True,
             version=installed_version(),
+            authority=self._authority,
         )
 
     async def _post_operation(self, request: web.Request) -> web.StreamResponse:

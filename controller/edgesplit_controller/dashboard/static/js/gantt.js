@@ -148,10 +148,11 @@ export class Gantt {
     const here = /** @type {HTMLElement} */ (event.target);
     const tracks = [...this.lanes.querySelectorAll(".gantt-track")];
     const lane = tracks.indexOf(/** @type {Element} */ (here.parentElement));
-    const left = parseFloat(here.style.left);
+    const leftOf = (/** @type {Element} */ bar) => parseFloat(/** @type {HTMLElement} */ (bar).style.left);
+    const left = leftOf(here);
     const near = (/** @type {Element|undefined} */ track) =>
-      [...(track?.children ?? [])].sort((a, b) => Math.abs(parseFloat(a.style.left) - left) - Math.abs(parseFloat(b.style.left) - left))[0];
-    const inOrder = [...(here.parentElement?.children ?? [])].sort((a, b) => parseFloat(a.style.left) - parseFloat(b.style.left));
+      [...(track?.children ?? [])].sort((a, b) => Math.abs(leftOf(a) - left) - Math.abs(leftOf(b) - left))[0];
+    const inOrder = [...(here.parentElement?.children ?? [])].sort((a, b) => leftOf(a) - leftOf(b));
     const at = inOrder.indexOf(here);
     const next = { ArrowRight: inOrder[at + 1], ArrowLeft: inOrder[at - 1], ArrowDown: near(tracks[lane + 1]), ArrowUp: near(tracks[lane - 1]) }[event.key];
     if (!(next instanceof HTMLElement)) return;

@@ -52,11 +52,11 @@ function restartedOr(again) {
 
 function signedOut() {
   store.stop();
-  document.getElementById("bar").replaceChildren(h("span", { class: "brand" }, h("img", { src: address("static/icon.svg"), alt: "", width: "22", height: "22" }), "edgesplit"));
   explain("Nobody is signed in here", "This fleet is secured: only its operators see it.", "Run splitctl dashboard as one of them; it opens this page with a ticket.");
 }
 
 function explain(title, ...sentences) {
+  document.getElementById("bar").replaceChildren(h("span", { class: "brand" }, h("img", { src: address("static/icon.svg"), alt: "", width: "22", height: "22" }), "edgesplit"));
   document.title = `${title} – edgesplit`;
   main.replaceChildren(h("h1", { tabindex: "-1" }, title), ...sentences.map((sentence) => h("p", null, sentence)));
 }

@@ -67,9 +67,9 @@ export function joined(graph, plan) {
       int8: names.some((name) => quantized.has(name)),
     };
   });
-  const { ends, ties } = endsOf(graph, plan?.source ?? null);
+  const { ends, entering, leaving } = endsOf(graph, plan?.source ?? null);
   const nodeOf = new Map([...units, ...ends].map((place) => [place.id, place.node]));
-  const edges = [...graph.edges, ...ties].map((edge) => {
+  const edges = [...entering, ...graph.edges, ...leaving].map((edge) => {
     const from = nodeOf.get(edge.from) ?? null;
     const to = nodeOf.get(edge.to) ?? null;
     const cut = from !== null && to !== null && from !== to;
@@ -89,15 +89,18 @@ export function joined(graph, plan) {
 function endsOf(graph, source) {
   /** @type {End[]} */
   const ends = [];
-  const ties = [];
+  const [entering, leaving] = [/** @type {any[]} */ ([]), /** @type {any[]} */ ([])];
   for (const role of /** @type {("input"|"output")[]} */ (["input", "output"])) {
     for (const { tensor, nbytes, units } of graph[`${role}s`]) {
       const id = -1 - ends.length;
       ends.push({ id, role, tensor, node: source });
-      for (const unit of units) ties.push(role === "input" ? { from: id, to: unit, tensor, nbytes } : { from: unit, to: id, tensor, nbytes });
+      for (const unit of units) {
+        if (role === "input") entering.push({ from: id, to: unit, tensor, nbytes });
+        else leaving.push({ from: unit, to: id, tensor, nbytes });
+      }
     }
   }
-  return { ends, ties };
+  return { ends, entering, leaving };
 }
 
 /**

@@ -10,6 +10,7 @@ import { badge, nodeLink, originChip } from "../parts/chips.js";
 import { fleetMap, mapLegend, powerOf } from "../parts/fleet/map.js";
 import { MOST_NODES } from "../parts/fleet/maplayout.js";
 import { stateOf } from "../parts/fleet/nodestate.js";
+import { restWhileAlone } from "../parts/fleet/rest.js";
 import { siteMap } from "../parts/fleet/sites.js";
 import { table } from "../parts/table.js";
 
@@ -39,6 +40,7 @@ export function mount(element, _params, { signal }) {
     h("section", { "aria-labelledby": "links-title" }, h("h2", { id: "links-title" }, "Links"), linkTable.element),
   );
 
+  restWhileAlone(map.element, signal);
   const plans = new Plans(signal, draw);
   let waiting = 0;
 

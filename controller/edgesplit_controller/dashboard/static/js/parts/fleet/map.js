@@ -86,7 +86,7 @@ export function mapLegend() {
   return h(
     "ul",
     { class: "map-legend" },
-    h("li", null, line("used"), "used by a plan; dots are its tensors, at the measured rate of requests"),
+    h("li", null, line("used"), "used by a plan; dots are its tensors, at the measured rate of requests; they rest while nobody is at the page"),
     h("li", null, line(""), "not used now"),
     h("li", null, line("missing"), "never measured"),
     h("li", null, line("down"), "does not answer"),

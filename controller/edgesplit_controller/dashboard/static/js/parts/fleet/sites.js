@@ -32,7 +32,9 @@ export function siteMap() {
   let last = [];
 
   function draw() {
-    keyed(element, bySite(last), ({ site }) => site, siteCard, updateSite);
+    // Sizes and colours are read once for all, before anything is written: each reading after a writing lays the page out anew.
+    const look = { width: element.querySelector("canvas")?.clientWidth || 200, ratio: globalThis.devicePixelRatio || 1, ...coloursNow() };
+    keyed(element, bySite(last), ({ site }) => site, siteCard, (card, site) => updateSite(card, site, look));
   }
 
   return {
@@ -56,7 +58,12 @@ function siteCard() {
   return card;
 }
 
-function updateSite(card, { site, nodes }) {
+function coloursNow() {
+  const [accent, line, bad, warn] = ["--accent", "--line", "--bad", "--warn"].map(cssColour);
+  return { accent, line, bad, warn };
+}
+
+function updateSite(card, { site, nodes }, look) {
   const [heading, said, canvas] = card.children;
   const online = nodes.filter((node) => node.online);
   const loads = online.map((node) => node.cpu_percent).filter((load) => load !== null);
@@ -66,22 +73,24 @@ function updateSite(card, { site, nodes }) {
   setText(said, `${online.length} of ${count(nodes.length, "node")} online · load ${percent(mean)} · ${watts(drawn)}`);
   setAttribute(canvas, "aria-label", `${site || "no site"}: ${said.textContent}`);
   card.nodes = nodes;
-  paint(card, canvas, nodes);
+  const shown = JSON.stringify([look, nodes.map((node) => [node.online, Math.round(node.cpu_percent ?? 0), node.toned.tone])]);
+  if (card.shown === shown) return;
+  card.shown = shown;
+  paint(card, canvas, nodes, look);
 }
 
-function paint(card, canvas, nodes) {
-  const width = canvas.clientWidth || 200;
+function paint(card, canvas, nodes, { width, ratio, accent, line, bad, warn }) {
   const columns = Math.max(1, Math.floor((width + GAP) / (CELL + GAP)));
-  const ratio = globalThis.devicePixelRatio || 1;
   const height = Math.ceil(nodes.length / columns) * (CELL + GAP);
   card.columns = columns;
-  // Setting a canvas's size wipes it, which is what is wanted.
-  canvas.width = width * ratio;
-  canvas.height = height * ratio;
-  canvas.style.height = `${height}px`;
+  const pixels = { width: Math.round(width * ratio), height: Math.round(height * ratio) };
+  if (canvas.width !== pixels.width || canvas.height !== pixels.height) {
+    Object.assign(canvas, pixels);
+    canvas.style.height = `${height}px`;
+  }
   const context = canvas.getContext("2d");
-  context.scale(ratio, ratio);
-  const [accent, line, bad, warn] = ["--accent", "--line", "--bad", "--warn"].map(cssColour);
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.clearRect(0, 0, width, height);
   nodes.forEach((node, index) => {
     const x = (index % columns) * (CELL + GAP);
     const y = Math.floor(index / columns) * (CELL + GAP);

@@ -34,7 +34,7 @@ export function joinForm() {
       const where = offer.kind === "node" ? `on ${offer.name}` : `as ${offer.name}`;
       report.replaceChildren(
         h("p", null, `Run this ${where}, once, before ${clock(offer.expires_unix_s)}; whoever has it may join:`),
-        commandLine(`${PROGRAMS[offer.kind]} ${offer.url} --token ${token}${offer.kind === "node" ? " --service" : ""}`),
+        commandLine(`${PROGRAMS[offer.kind]} ${offer.url} --token ${token}`),
       );
     } catch (error) {
       report.replaceChildren(failure(error));
