@@ -20,7 +20,6 @@ ALLOWED = (
     (r"(\.onnx is not t?here|^the reference problems are not beside this checkout)$", "models that are not shipped"),
     (r"^RestartSteps= needs systemd 254$", "the drop-in is for later systemd"),
     (r"^systemd-analyze is not installed$", "containers come without systemd"),
-    (r"^Chromium is not installed$", "the page of a report is opened where a browser is"),
 )
 """Patterns of a skip's reason, and why it may be."""
 

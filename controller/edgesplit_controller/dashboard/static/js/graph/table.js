@@ -44,7 +44,7 @@ export class UnitTable {
       h("summary", null, "As a table"),
       this.cuts,
       h("div", { class: "table-tools" }, search, this.said, h("button", { type: "button", class: "small", onclick: () => this.#turn(-PAGE) }, "Earlier"), h("button", { type: "button", class: "small", onclick: () => this.#turn(PAGE) }, "Later")),
-      h("div", { class: "scroll" }, h("table", { class: "units" }, h("caption", null, "Units, in the order in which they run"), h("thead", null, h("tr", null, columns.map((name) => h("th", { scope: "col" }, name)))), this.body)),
+      h("div", { class: "scroll", role: "region", "aria-label": "Units", tabindex: "0" }, h("table", { class: "units" }, h("caption", null, "Units, in the order in which they run"), h("thead", null, h("tr", null, columns.map((name) => h("th", { scope: "col" }, name)))), this.body)),
     );
     this.element.addEventListener("toggle", () => this.#fill());
   }
@@ -102,5 +102,5 @@ function cutTable(network) {
   if (cuts.size === 0) return h("p", { class: "muted" }, "No tensor crosses a link.");
   const rows = [...cuts.values()].map((cut) => h("tr", null, h("th", { scope: "row" }, cut.tensor), h("td", null, `${cut.from} → ${cut.to}`), h("td", null, bytes(cut.nbytes)), h("td", null, cut.codec ?? "uncoded")));
   const columns = ["Tensor", "Link", "Size", "Coded as"];
-  return h("div", { class: "scroll" }, h("table", null, h("caption", null, "Tensors that cross a link"), h("thead", null, h("tr", null, columns.map((name) => h("th", { scope: "col" }, name)))), h("tbody", null, rows)));
+  return h("div", { class: "scroll", role: "region", "aria-label": "Tensors that cross a link", tabindex: "0" }, h("table", null, h("caption", null, "Tensors that cross a link"), h("thead", null, h("tr", null, columns.map((name) => h("th", { scope: "col" }, name)))), h("tbody", null, rows)));
 }

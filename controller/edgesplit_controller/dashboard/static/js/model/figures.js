@@ -70,7 +70,7 @@ export function plansTable(caption, columns) {
   const head = h("tr", null, h("td"), columns.map((column) => h("th", { scope: "col" }, column.title)));
   const figures = rows.map((row) => h("tr", null, h("th", { scope: "row" }, row.name), columns.map((column) => h("td", null, inParts(row.of(column.plan))))));
   const spread = h("tr", null, h("th", { scope: "row" }, "Operators"), columns.map((column) => h("td", null, column.plan ? spreadBar(column.plan.per_node) : UNKNOWN)));
-  return h("div", { class: "scroll" }, h("table", { class: "plans" }, h("caption", null, caption), h("thead", null, head), h("tbody", null, figures, spread)));
+  return h("div", { class: "scroll", role: "region", "aria-label": caption, tabindex: "0" }, h("table", { class: "plans" }, h("caption", null, caption), h("thead", null, head), h("tbody", null, figures, spread)));
 }
 
 /**

@@ -38,5 +38,5 @@ function relaxations(rows) {
   const body = rows.map((row) =>
     h("tr", null, h("th", { scope: "row" }, row.text), h("td", { class: "figure" }, seconds(row.latency_s)), h("td", { class: "figure" }, joules(row.energy_j)), h("td", { class: "figure" }, number(row.score_gain))),
   );
-  return h("div", { class: "scroll" }, h("table", null, h("caption", null, "What giving way would bring"), h("thead", null, h("tr", null, columns.map((name, index) => h("th", { scope: "col", class: index > 0 ? "figure" : null }, name)))), h("tbody", null, body)));
+  return h("div", { class: "scroll", role: "region", "aria-label": "What giving way would bring", tabindex: "0" }, h("table", null, h("caption", null, "What giving way would bring"), h("thead", null, h("tr", null, columns.map((name, index) => h("th", { scope: "col", class: index > 0 ? "figure" : null }, name)))), h("tbody", null, body)));
 }

@@ -137,7 +137,7 @@ function fallbacks(plan) {
   const columns = ["If lost", "Runs on", "Latency", "Energy", "State"];
   return h(
     "div",
-    { class: "scroll" },
+    { class: "scroll", role: "region", "aria-label": "If a node is lost", tabindex: "0" },
     h(
       "table",
       null,
@@ -159,7 +159,7 @@ function sourcesTable(rows) {
   const body = rows.map((row) =>
     h("tr", null, h("th", { scope: "row" }, row.source), h("td", null, h("a", { href: to.model(row.name) }, row.name)), h("td", null, seconds(row.latency_s)), h("td", null, seconds(row.measured_latency_s)), h("td", null, joules(row.energy_j)), h("td", null, row.nodes.join(", "))),
   );
-  return h("div", { class: "scroll" }, h("table", null, h("thead", null, h("tr", null, columns.map((name) => h("th", { scope: "col" }, name)))), h("tbody", null, body)));
+  return h("div", { class: "scroll", role: "region", "aria-label": "Sources", tabindex: "0" }, h("table", null, h("thead", null, h("tr", null, columns.map((name) => h("th", { scope: "col" }, name)))), h("tbody", null, body)));
 }
 
 function notDeployed() {

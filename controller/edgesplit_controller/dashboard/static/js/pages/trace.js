@@ -80,7 +80,7 @@ function traced(found, name) {
 function clocks(rows) {
   const exact = rows.map((row) => {
     const off = row.uncertain_s === null ? "bounded on one side only" : `off by ${seconds(row.uncertain_s)} at most`;
-    return h("li", null, `${row.node}: ${off}${row.by === "order" ? ", by the order of steps alone" : ""}`);
+    return h("li", { class: "name" }, `${row.node}: ${off}${row.by === "order" ? ", by the order of steps alone" : ""}`);
   });
   return rows.length === 0 ? "" : h("section", null, h("h2", null, "How exact times of other nodes are"), h("p", { class: "muted" }, "Each node times steps by its own clock; durations on one node are exact, those of transfers as exact as both clocks."), h("ul", null, exact));
 }
@@ -93,7 +93,7 @@ function steps(rows) {
       "tr",
       null,
       h("th", { scope: "row" }, step.component === null ? step.kind : `compute ${step.component}`),
-      h("td", null, step.kind === "transfer" ? `${step.from} → ${step.to}` : step.node),
+      h("td", { class: "name" }, step.kind === "transfer" ? `${step.from} → ${step.to}` : step.node),
       h("td", { class: "name" }, step.tensors.join(", ")),
       h("td", null, step.nbytes > 0 ? bytes(step.nbytes) : ""),
       h("td", null, seconds(step.start_s)),
@@ -102,5 +102,5 @@ function steps(rows) {
       h("td", null, step.predicted_start_s === null ? UNKNOWN : seconds(step.predicted_end_s - step.predicted_start_s)),
     ),
   );
-  return h("div", { class: "scroll" }, h("table", null, h("thead", null, h("tr", null, columns.map((name) => h("th", { scope: "col" }, name)))), h("tbody", null, body)));
+  return h("div", { class: "scroll", role: "region", "aria-label": "Steps", tabindex: "0" }, h("table", null, h("thead", null, h("tr", null, columns.map((name) => h("th", { scope: "col" }, name)))), h("tbody", null, body)));
 }
