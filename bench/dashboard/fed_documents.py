@@ -223,7 +223,11 @@ def _activity(nodes: list[str], links: Any, epoch: int) -> Any:
         for name in nodes
     )
     document = ActivityDocument(
-        at_unix_s=time.time(), models=(model,), nodes=rows, links=msgspec.convert(links, tuple[LinkRow, ...]), other_links=0
+        at_unix_s=time.time(),
+        models=(model,),
+        nodes=rows,
+        links=msgspec.convert(links, tuple[LinkRow, ...]),
+        other_links=0,
     )
     return msgspec.to_builtins(document)
 

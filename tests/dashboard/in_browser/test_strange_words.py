@@ -26,9 +26,7 @@ def german(name: str) -> str:
 
 @pytest.mark.parametrize("rename", [hostile, german], ids=["markup", "long words"])
 @pytest.mark.parametrize("width", [380, 1280])
-def test_every_page_takes_any_name_as_text_and_fits(
-    browser: Browser, width: int, rename: Callable[[str], str]
-) -> None:
+def test_every_page_takes_any_name_as_text_and_fits(browser: Browser, width: int, rename: Callable[[str], str]) -> None:
     with fed_server(renamed(fed_documents(), rename)) as base, view(browser, width) as opened:
         for name in PAGES:
             opened.open(base, name, model=rename(MODEL), node=rename("edge"))
