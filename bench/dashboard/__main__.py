@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -136,7 +136,7 @@ def _large(browser: Browser) -> list[str]:
     return missed
 
 
-def _pressing(key: str) -> object:
+def _pressing(key: str) -> Callable[[Page], object]:
     def press(page: Page) -> None:
         page.locator(".graph-picture canvas").focus()
         page.keyboard.press(key)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Request
 
 from bench.dashboard.chromium import PAGES, READY, View, address_of, view
 from bench.process_figures import processor_s
@@ -19,9 +19,6 @@ from bench.process_figures import processor_s
 __all__ = ["Interaction", "first_paint_s", "idle_shares", "interactions", "transferred_bytes"]
 
 _PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null"
-_TRANSFERRED = """[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]
-    .filter((entry) => !entry.name.includes('/api/'))
-    .reduce((sum, entry) => sum + entry.encodedBodySize, 0)"""
 _NEXT_FRAME = "new Promise((done) => requestAnimationFrame(() => setTimeout(done)))"
 SETTLE_S = 3.0
 
@@ -52,13 +49,19 @@ def first_paint_s(browser: Browser, base: str, times: int = 5) -> list[float]:
 
 
 def transferred_bytes(browser: Browser, base: str, model: str, node: str) -> tuple[int, int]:
-    """Of files, compressed as they came: of the fleet's page, and of all pages one after another. [B]"""
+    """Of files, compressed as they came, workers' among them: of the fleet's page, and of all pages one after another. [B]"""
     with view(browser) as opened:
+        loaded: list[Request] = []
+        opened.page.on("requestfinished", lambda request: loaded.append(request))  # noqa: PLW0108  Playwright marks handlers
         first = 0
         for name in PAGES:
             opened.open(base, name, model=model, node=node)
-            first = first or opened.page.evaluate(_TRANSFERRED)
-        return first, opened.page.evaluate(_TRANSFERRED)
+            first = first or _files_bytes(loaded)
+        return first, _files_bytes(loaded)
+
+
+def _files_bytes(loaded: Sequence[Request]) -> int:
+    return sum(request.sizes()["responseBodySize"] for request in loaded if "/api/" not in request.url)
 
 
 def idle_shares(

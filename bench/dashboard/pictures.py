@@ -21,7 +21,7 @@ SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 SETTLED_MS = 1500
 COLOURS = 128
 """Of README's pictures, which are flat areas and text."""
-README_WIDTH, README_HEIGHT = 1180, 640
+README_WIDTH, README_HEIGHT = 1180, 568
 FLOWS_WITHIN_MS = 120_000
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
@@ -10,7 +12,7 @@ from bench.dashboard.chromium import OVERFLOWING
 __all__ = ["barriers", "missed_by_the_keyboard", "too_wide"]
 
 LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
-MOST_STOPS = 400
+SPARE_STOPS = 20
 REACHABLE = """() => {
   const all = document.querySelectorAll('a[href], button, input, select, textarea, summary, canvas[tabindex="0"], [tabindex="0"]');
   // What can scroll is a stop of the browser's own, and what a closed part hides is none.
@@ -18,17 +20,21 @@ REACHABLE = """() => {
   window.reachable = new Map(able.map((e, index) => [e, index]));
   return able.map((e) => `${e.tagName.toLowerCase()}.${e.className} ${(e.getAttribute('aria-label') || e.textContent || '').slice(0, 40)}`);
 }"""
-FOCUSED = """() => {
-  const e = document.activeElement;
-  const style = getComputedStyle(e);
-  const seen = style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0;
-  return { index: window.reachable.get(e) ?? -1, seen: seen || style.boxShadow !== 'none', body: e === document.body };
+FOLLOW = """() => {
+  window.stops = [];
+  addEventListener('focusin', ({ target }) => {
+    const { outlineStyle, outlineWidth, boxShadow } = getComputedStyle(target);
+    const seen = (outlineStyle !== 'none' && parseFloat(outlineWidth) > 0) || boxShadow !== 'none';
+    window.stops.push({ index: window.reachable.get(target) ?? -1, seen });
+  }, { signal: (window.following = new AbortController()).signal });
 }"""
+FOLLOWED = "() => { window.following.abort(); return window.stops; }"
 
 
-def barriers(page: Page) -> list[str]:
-    """What axe-core finds against WCAG 2.1 A and AA, contrast among it."""
-    found = Axe().run(page, options={"runOnly": {"type": "tag", "values": LEVELS}, "resultTypes": ["violations"]})
+def barriers(page: Page, *, contrast_alone: bool = False) -> list[str]:
+    """What axe-core finds against WCAG 2.1 A and AA, or only what has too little contrast."""
+    chosen = {"type": "rule", "values": ["color-contrast"]} if contrast_alone else {"type": "tag", "values": LEVELS}
+    found = Axe().run(page, options={"runOnly": chosen, "resultTypes": ["violations"]})
     return [
         f"{rule['id']}: {node['html'][:160]} ({node.get('failureSummary', '')[:200]})"
         for rule in found.response["violations"]
@@ -46,19 +52,12 @@ def too_wide(page: Page) -> list[str]:
 def missed_by_the_keyboard(page: Page) -> list[str]:
     """Controls that Tab never reaches, or on which nobody sees where they are."""
     names: list[str] = page.evaluate(REACHABLE)
-    met: set[int] = set()
-    unseen: set[int] = set()
-    rounds = 0
-    for _ in range(MOST_STOPS):
+    page.evaluate(FOLLOW)
+    # Once around, wherever it begins; what scrolls and the page itself are further stops.
+    for _ in range(len(names) + SPARE_STOPS):
         page.keyboard.press("Tab")
-        focused = page.evaluate(FOCUSED)
-        # It begins somewhere on the page, comes to its end, and goes once around.
-        rounds += focused["body"]
-        if rounds > 1:
-            break
-        if focused["index"] >= 0:
-            met.add(focused["index"])
-            if not focused["seen"]:
-                unseen.add(focused["index"])
+    stops: list[dict[str, Any]] = page.evaluate(FOLLOWED)
+    met = {stop["index"] for stop in stops}
     missed = [f"never reached: {name}" for index, name in enumerate(names) if index not in met]
-    return missed + [f"focus is not seen: {names[index]}" for index in sorted(unseen)]
+    unseen = sorted({stop["index"] for stop in stops if stop["index"] >= 0 and not stop["seen"]})
+    return missed + [f"focus is not seen: {names[index]}" for index in unseen]

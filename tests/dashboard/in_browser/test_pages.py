@@ -57,7 +57,7 @@ def test_every_page_shows_what_it_is_for_fits_and_has_no_barrier(
             opened.open(fleet.base, name, model=fleet.model, node=fleet.node)
             expect(opened.page.locator("h1")).to_have_count(1)
             assert too_wide(opened.page) == [], name
-            found[name] = barriers(opened.page)
+            found[name] = barriers(opened.page, contrast_alone=scheme == "light")
         ground = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert {name: rows for name, rows in found.items() if rows} == {}
     assert opened.complaints == []
