@@ -16,11 +16,10 @@ from playwright.sync_api import Browser, Page, Request
 from bench.dashboard.chromium import PAGES, READY, View, address_of, view
 from bench.process_figures import processor_s
 
-__all__ = ["Interaction", "first_paint_s", "idle_shares", "interactions", "transferred_bytes"]
+__all__ = ["Interaction", "first_paint_s", "idle_shares", "interactions", "opening_s", "transferred_bytes"]
 
 _PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null"
 _NEXT_FRAME = "new Promise((done) => requestAnimationFrame(() => setTimeout(done)))"
-SETTLE_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -65,13 +64,13 @@ def _files_bytes(loaded: Sequence[Request]) -> int:
 
 
 def idle_shares(
-    browser: Browser, base: str, name: str, *, model: str, node: str, controller: int, seconds: float
+    browser: Browser, base: str, name: str, *, model: str, node: str, controller: int, settle_s: float, seconds: float
 ) -> tuple[float, float, float]:
     """Shares of a core while a page is open and nobody touches it: of the browser, of the controller, and of it without a page. [1]"""
     alone = _share(lambda: processor_s(controller), seconds)
     with view(browser) as opened:
         opened.open(base, name, model=model, node=node)
-        time.sleep(SETTLE_S)
+        time.sleep(settle_s)
         begun = time.monotonic(), _browser_s(browser), processor_s(controller)
         time.sleep(seconds)
         passed_s = time.monotonic() - begun[0]
