@@ -24,14 +24,16 @@ __all__ = ["LateModule", "aiohttp", "imported", "np"]
 class LateModule(ModuleType):
     """Stands for a module until something of it is used.
 
-    Any thread may be the first: imports take turns by Python's own lock, module by module. What was looked up once is an attribute as of any module.
+    Any thread may be the first: imports take turns by Python's own lock, module by module. From then on it is a plain module with the same contents,
+    so that nothing is slower where tensors pass.
     """
 
     def __getattr__(self, name: str) -> Any:
-        """Something that was not looked up before."""
-        found = getattr(importlib.import_module(self.__name__), name)
-        setattr(self, name, found)
-        return found
+        """Something of it is used for the first time."""
+        module = importlib.import_module(self.__name__)
+        self.__dict__.update(vars(module))
+        self.__class__ = ModuleType  # type: ignore[assignment]  # Python allows it between kinds of modules
+        return getattr(module, name)
 
 
 async def imported(module: ModuleType) -> None:
