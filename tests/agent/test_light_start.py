@@ -17,6 +17,8 @@ HEAVY = (
     *("numpy", "ml_dtypes", "aiohttp", "prometheus_client", "cryptography", "zstandard"),
     *("onnxruntime", "onnx", "ortools", "networkx"),
 )
+OWN = ("edgesplit.operations.operation", "edgesplit_agent.http.application", "edgesplit_agent.openinference")
+"""What splitctl asks of the controller, and what answers HTTP."""
 _IMPORTED = re.compile(r"^import time:[ \d|]+\| +([\w.]+)$", re.MULTILINE)
 
 
@@ -36,7 +38,7 @@ def test_a_running_agent_loads_nothing_heavy_until_it_is_asked_by_http(
     monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
 
     def loaded() -> set[str]:
-        return {name for name in HEAVY if name in _IMPORTED.findall(fleet.log("device"))}
+        return {name for name in (*HEAVY, *OWN) if name in _IMPORTED.findall(fleet.log("device"))}
 
     with LocalFleet(tmp_path, [EmulatedNode("device", 5.0, 2.0)]) as fleet:
         fleet.start()
@@ -46,4 +48,9 @@ def test_a_running_agent_loads_nothing_heavy_until_it_is_asked_by_http(
         url = f"http://127.0.0.1:{fleet.http_ports['device']}/metrics"
         with urllib.request.urlopen(url, timeout=60) as answer:
             assert b"edgesplit_agent_info" in answer.read()
-        assert loaded() == {"aiohttp", "prometheus_client"}
+        assert loaded() == {
+            "aiohttp",
+            "prometheus_client",
+            "edgesplit_agent.http.application",
+            "edgesplit_agent.openinference",
+        }
