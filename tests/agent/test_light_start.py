@@ -17,7 +17,7 @@ HEAVY = (
     *("numpy", "ml_dtypes", "aiohttp", "prometheus_client", "cryptography", "zstandard"),
     *("onnxruntime", "onnx", "ortools", "networkx"),
 )
-OWN = ("edgesplit.operations.operation", "edgesplit_agent.http.application", "edgesplit_agent.openinference")
+OWN = ("edgesplit.operations.operation", "edgesplit_agent.reporting.metrics_page", "edgesplit_agent.openinference")
 """What splitctl asks of the controller, and what answers HTTP."""
 _IMPORTED = re.compile(r"^import time:[ \d|]+\| +([\w.]+)$", re.MULTILINE)
 
@@ -51,6 +51,6 @@ def test_a_running_agent_loads_nothing_heavy_until_it_is_asked_by_http(
         assert loaded() == {
             "aiohttp",
             "prometheus_client",
-            "edgesplit_agent.http.application",
+            "edgesplit_agent.reporting.metrics_page",
             "edgesplit_agent.openinference",
         }
