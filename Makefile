@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help man demo packages test-packages test-upgrade test test-distribution-python test-torch test-gpu check docs bench fuzz test-systemd test-joining test-docker test-testbed testbed lock clean
+.PHONY: help man dashboard demo packages test-packages test-upgrade test test-distribution-python test-torch test-gpu check docs bench fuzz test-systemd test-joining test-docker test-testbed testbed lock clean
 help:  ## What there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-24s  %s\n", $$1, $$2}'
 
@@ -21,10 +21,14 @@ $(VENV)/.dev: pyproject.toml requirements/demo.txt requirements/test.txt require
 	@sh $(LOCKED) demo test dev
 	@touch $@ $(VENV)/.demo
 
-demo: $(VENV)/.demo  ## One machine plays device, edge and cloud: split, re-plan, survive (no root, no Docker, no broker)
-	$(BIN)/python -m demo
+dashboard:  ## Libraries of the dashboard's page from npm, locked, into the package; a wheel built afterwards holds them
+	@sh dashboard/fetch.sh
 
-test: $(VENV)/.dev  ## The whole test suite (installs Mosquitto and promtool from Debian's packages where it can)
+KEEP ?=
+demo: dashboard $(VENV)/.demo  ## One machine plays device, edge and cloud: split, re-plan, survive (no root, no Docker, no broker); KEEP=1 goes on, with its dashboard, until Ctrl-C
+	$(BIN)/python -m demo $(if $(KEEP),--keep)
+
+test: dashboard $(VENV)/.dev  ## The whole test suite (installs Mosquitto and promtool from Debian's packages where it can)
 	@sh tests/ensure_mosquitto.sh
 	@sh tests/ensure_promtool.sh
 	@sh tests/all.sh $(BIN)/python
@@ -88,7 +92,7 @@ testbed: $(VENV)/.dev  ## Root: an experiment with live agents, SCENARIO=smoke, 
 	@sh tests/ensure_mosquitto.sh
 	$(BIN)/python -m lab run $(SCENARIO)
 
-packages: $(VENV)/.demo  ## Debian packages of agent and controller in dist/, for the Debian and the processor of this machine
+packages: dashboard $(VENV)/.demo  ## Debian packages of agent and controller in dist/, for the Debian and the processor of this machine
 	@sh deb/build.sh $(BIN)/python dist
 
 UPGRADE ?=

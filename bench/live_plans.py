@@ -16,6 +16,7 @@ from edgesplit.control.registration_messages import CONTROLLER_STATUS, NODE_STAT
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.release import PROTOCOL
 from edgesplit_controller.artifacts.artifact_server import ArtifactServer
+from edgesplit_controller.artifacts.upload_receiver import UploadReceiver
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.graph.graph_refs import request_specs
 from edgesplit_controller.graph.model_graph import ModelGraph
@@ -99,7 +100,7 @@ class PlanPusher(AgentWatch):
 
     async def __aenter__(self) -> Self:
         self._server = ArtifactServer(
-            self._blobs, self._blobs.folder, metrics=lambda: b"", health=lambda: (True, "bench"), max_upload_bytes=1
+            self._blobs, UploadReceiver(self._blobs.folder, 1), metrics=lambda: b"", health=lambda: (True, "bench")
         )
         await self._server.start("127.0.0.1", self._port)
         await super().__aenter__()

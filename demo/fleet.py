@@ -117,6 +117,7 @@ class LocalFleet:
         places: Of agents by name, and of `controller`; who is not named lives on loopback.
         latency_model: What latency means to the planner.
         planning: More lines of the controller's `[planning]` section.
+        dashboard: Whether the controller has one, at a port of its own.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class LocalFleet:
         places: Mapping[str, Place] | None = None,
         latency_model: str = "sum",
         planning: str = "",
+        dashboard: bool = False,
     ) -> None:
         self.folder = folder
         self.nodes = {node.name: node for node in nodes}
@@ -139,6 +141,7 @@ class LocalFleet:
         self.data_ports = {name: free_port() for name in self.nodes}
         self.http_ports = {name: free_port() for name in self.nodes}
         self.artifact_port = free_port()
+        self.dashboard_address = f"127.0.0.1:{free_port()}" if dashboard else ""
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         for child in ("logs", "config", "cache"):
             (folder / child).mkdir(parents=True, exist_ok=True)
@@ -167,6 +170,7 @@ class LocalFleet:
             f'[broker]\nurl = "{self.broker}"\nembedded = {str(self.embedded).lower()}\n'
             f'[store]\npath = "{self.folder / "store"}"\n'
             f'[artifacts]\nlisten = "{artifacts}"\nadvertise = "{artifacts}"\n'
+            f'[dashboard]\nlisten = "{self.dashboard_address}"\n'
             f'[planning]\nlatency_model = "{self.latency_model}"\n{self.planning}\n'
             f"{self._place('controller').security}",
             encoding="utf-8",

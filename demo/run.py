@@ -8,6 +8,7 @@ from the whole model's, or measured noise exceeds the bound. Not here: processes
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import time
@@ -148,16 +149,23 @@ class Demo:
         self.faults.append(f"the recovered links were not measured within {RECOVERY_TIMEOUT_S:.0f} s")
 
 
-def run(folder: Path) -> list[str]:
-    """Run the demo; returns what was found wrong, empty if nothing was."""
+def run(folder: Path, *, keep: bool = False) -> list[str]:
+    """Run the demo; returns what was found wrong, empty if nothing was.
+
+    Args:
+        folder: For everything it writes.
+        keep: At the end everything goes on until Ctrl-C.
+    """
+    begin = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     save_arrays(folder / "calibration.npz", shapes.calibration(32))
     batch = shapes.held_out(IMAGES)
-    with LocalFleet(folder, NODES) as fleet:
+    with LocalFleet(folder, NODES, dashboard=True) as fleet:
         report.headline("Start controller (with an embedded broker) and three agents; speeds and links are emulated")
         fleet.start()
         fleet.await_nodes()
+        report.say(f"the dashboard: {fleet.splitctl('dashboard')['url']}")
         report.show_fleet(fleet.splitctl("nodes"), fleet.splitctl("links"), NODES)
         report.headline("Add the demo model: check, quantize, model its noise, profile it on every node")
         calibration = str(folder / "calibration.npz")
@@ -176,7 +184,19 @@ def run(folder: Path) -> list[str]:
         report.show_traffic(tally)
         report.show_events(fleet.splitctl("events"))
         save_pictures(demo)
+        report.verdict(demo.faults, time.monotonic() - begin)
+        if keep:
+            go_on(fleet, first)
     return demo.faults
+
+
+def go_on(fleet: LocalFleet, inputs: dict[str, NDArray[Any]]) -> None:
+    """Bring the killed agent back and let requests flow until Ctrl-C."""
+    fleet.start_agent("edge")
+    report.say(f"everything goes on; the dashboard: {fleet.splitctl('dashboard')['url']} (Ctrl-C ends it all)")
+    with Traffic(fleet.address("device"), MODEL, inputs), contextlib.suppress(KeyboardInterrupt):
+        while not fleet.ended():
+            time.sleep(1.0)
 
 
 def play(demo: Demo, full_noise: float) -> None:
@@ -253,17 +273,16 @@ def save_pictures(demo: Demo) -> None:
 
 @click.command()
 @click.option("--output", type=click.Path(path_type=Path), default=Path("demo-output"), show_default=True)
-def main(output: Path) -> None:
+@click.option("--keep", is_flag=True, help="At the end everything goes on, until Ctrl-C.")
+def main(output: Path, keep: bool) -> None:
     """Run the main job on this machine: device, edge and cloud as processes with emulated speed and links.
 
     Example: python -m demo --output /tmp/demo
     """
-    begin = time.monotonic()
     try:
-        faults = run(output.resolve())
+        faults = run(output.resolve(), keep=keep)
     except (CommandFailed, EdgesplitError, TimeoutError) as error:
         sys.exit(f"demo failed: {error} (logs: {output / 'logs'})")
     except KeyboardInterrupt:
         sys.exit("demo interrupted; every process it started has ended")
-    report.verdict(faults, time.monotonic() - begin)
     sys.exit(1 if faults else 0)

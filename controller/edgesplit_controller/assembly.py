@@ -15,7 +15,7 @@ from pathlib import Path
 from edgesplit.control.archive_messages import ARCHIVE, Archive
 from edgesplit.control.event_messages import EVENT, Event
 from edgesplit.mqtt.bus import MessageBus
-from edgesplit_controller.answering.dispatch import Operations
+from edgesplit_controller.answering.dispatch import OpenDoor, Operations
 from edgesplit_controller.answering.fleet_answers import FleetAnswers
 from edgesplit_controller.answering.goal_changes import GoalChanges
 from edgesplit_controller.answering.inspection.inquiries import Inquiries
@@ -330,6 +330,7 @@ def make_operations(
     warnings: Callable[[], tuple[str, ...]],
     standbys: Callable[[], tuple[str, ...]],
     upkeep: UpkeepAnswers,
+    dashboard: OpenDoor,
 ) -> Operations:
     """Make what carries out splitctl's operations.
 
@@ -344,6 +345,7 @@ def make_operations(
         warnings: What is wrong with how the controller is set up, one sentence each.
         standbys: Machines on which controllers wait for this one's place.
         upkeep: Answers about maintenance.
+        dashboard: Lets somebody into it.
     """
     removal = NodeRemoval(
         bus,
@@ -404,6 +406,7 @@ def make_operations(
         ),
         upkeep=upkeep,
         events=known.events,
+        dashboard=dashboard,
     )
 
 

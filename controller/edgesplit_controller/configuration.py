@@ -27,6 +27,7 @@ __all__ = [
     "ControllerBrokerSection",
     "ControllerConfiguration",
     "ControllerSection",
+    "DashboardSection",
     "HomeAssistantSection",
     "ModelsSection",
     "PlanningSection",
@@ -36,7 +37,7 @@ __all__ = [
     "tcp_address",
 ]
 
-ARTIFACTS_PORT = 7480
+ARTIFACTS_PORT, DASHBOARD_PORT = 7480, 7481
 
 
 class ControllerBrokerSection(BrokerSection, frozen=True, kw_only=True):
@@ -85,6 +86,19 @@ class ControllerSection(Section, frozen=True, kw_only=True):
 
     standby: bool = False
     take_over: bool = True
+
+
+class DashboardSection(Section, frozen=True, kw_only=True):
+    """`[dashboard]`.
+
+    Attributes:
+        listen: host:port at which browsers are answered; empty: there is no dashboard.
+        advertise: host:port under which browsers reach it, where that is not the address it listens at: behind a proxy, or in a
+            container; its host is a name that the dashboard answers to.
+    """
+
+    listen: str = f"127.0.0.1:{DASHBOARD_PORT}"
+    advertise: str = ""
 
 
 class ModelsSection(Section, frozen=True, kw_only=True):
@@ -184,6 +198,7 @@ class ControllerConfiguration(Section, frozen=True, kw_only=True):
     controller: ControllerSection = ControllerSection()
     store: StoreSection = msgspec.field(default_factory=StoreSection)
     artifacts: ArtifactsSection = ArtifactsSection()
+    dashboard: DashboardSection = DashboardSection()
     planning: PlanningSection = PlanningSection()
     models: ModelsSection = ModelsSection()
     home_assistant: HomeAssistantSection = HomeAssistantSection()
@@ -201,7 +216,11 @@ class ControllerConfiguration(Section, frozen=True, kw_only=True):
         """Addresses that are listened on, by their keys."""
         address = self.broker.address
         brought = {"[broker] url (embedded)": f"{address.host}:{address.port}"} if self.broker.embedded else {}
-        return {"[artifacts] listen": self.artifacts.listen, **brought}
+        return {
+            "[artifacts] listen": self.artifacts.listen,
+            "[dashboard] listen": self.dashboard.listen,
+            **brought,
+        }
 
     def check_security(self) -> None:
         """Refuse to start where strangers would be let in that nobody asked in.
@@ -221,6 +240,11 @@ class ControllerConfiguration(Section, frozen=True, kw_only=True):
         if self.artifacts.advertise:
             tcp_address("artifacts.advertise", self.artifacts.advertise)
             checked_advertise("[artifacts] advertise", self.artifacts.advertise)
+        if self.dashboard.listen:
+            tcp_address("dashboard.listen", self.dashboard.listen)
+        if self.dashboard.advertise:
+            tcp_address("dashboard.advertise", self.dashboard.advertise)
+            checked_advertise("[dashboard] advertise", self.dashboard.advertise)
         for key in ("time_limit_s", "prepare_limit_s", "profile_silence_s"):
             if not getattr(self.planning, key) > 0:
                 raise InvalidConfiguration(f"planning.{key} must be greater than 0")

@@ -44,11 +44,11 @@ class EventHistory:
     def __len__(self) -> int:
         return sum(self._counts.values())
 
-    def add(self, event: Event) -> None:
-        """Remember an event, at the cost of the oldest about whom or what the most is remembered."""
+    def add(self, event: Event) -> int:
+        """Remember an event, at the cost of the oldest about whom or what the most is remembered; returns its number."""
         history = history_of(event.kind)
         about = self._about[history]
-        about.setdefault((event.node, event.model), deque()).append((next(self._numbers), event))
+        about.setdefault((event.node, event.model), deque()).append((number := next(self._numbers), event))
         self._counts[history] += 1
         if self._counts[history] > KEPT[history]:
             longest = max(about, key=lambda subject: len(about[subject]))
@@ -56,6 +56,7 @@ class EventHistory:
             self._counts[history] -= 1
             if not about[longest]:
                 del about[longest]
+        return number
 
     def forget(self, before_unix_s: float) -> None:
         """Drop what is older. [s since the epoch]"""
@@ -71,8 +72,14 @@ class EventHistory:
                     del about[subject]
 
     def __iter__(self) -> Iterator[Event]:
-        entries = heapq.merge(*(deque_ for about in self._about.values() for deque_ in about.values()))
-        return (event for _, event in entries)
+        return (event for _, event in self._numbered())
+
+    def _numbered(self) -> Iterator[_Entry]:
+        return heapq.merge(*(deque_ for about in self._about.values() for deque_ in about.values()))
+
+    def last_numbered(self, limit: int) -> list[tuple[int, Event]]:
+        """The newest with their numbers, which grow, oldest first."""
+        return list(deque(self._numbered(), maxlen=max(limit, 0)))
 
     def last(self, limit: int, selection: EventSelection) -> list[Event]:
         """The newest of those that are selected, oldest first."""

@@ -37,6 +37,9 @@ class EventLog:
         path: A file of JSON lines, or None to keep them in memory only.
         publish: Called with every event of the controller itself.
         clock: Seconds since the epoch; injectable for tests.
+
+    Attributes:
+        watchers: Told of every event that is kept, and its number.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class EventLog:
         self._clock = clock
         self._log = structlog.get_logger(part="events")
         self._history = EventHistory()
+        self.watchers: list[Callable[[int, Event], None]] = []
         self._lines = 0
         self._unwritten = False
         if path is not None and path.exists():
@@ -86,11 +90,17 @@ class EventLog:
         """The newest `limit` events of those that are selected, oldest first."""
         return self._history.last(limit, selection or EventSelection())
 
+    def last_numbered(self, limit: int) -> list[tuple[int, Event]]:
+        """The newest `limit` events with their numbers, which grow while this process runs, oldest first."""
+        return self._history.last_numbered(limit)
+
     def _keep(self, event: Event) -> None:
         level = {"info": self._log.info, "warning": self._log.warning, "error": self._log.error}[event.level]
         names = {"model": event.model, "node": event.node}
         level(event.kind, text=event.text, origin=event.origin, **{key: name for key, name in names.items() if name})
-        self._history.add(event)
+        number = self._history.add(event)
+        for tell in self.watchers:
+            tell(number, event)
         if self._path is None:
             return
         try:

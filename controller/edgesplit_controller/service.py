@@ -19,21 +19,24 @@ from edgesplit.control.registration_messages import CONTROLLER_CLAIM, CONTROLLER
 from edgesplit.daemon.certificate_renewal import CertificateRenewal
 from edgesplit.daemon.clock_watch import watch_clock
 from edgesplit.daemon.inference_runtime.runtime_builds import runtime_conflict
-from edgesplit.errors import MalformedMessage, NameTaken
+from edgesplit.errors import InvalidConfiguration, MalformedMessage, NameTaken
 from edgesplit.mqtt.bus import MessageBus
 from edgesplit.mqtt.name_claim import Registered
 from edgesplit.mqtt.packet_limit import Oversize
 from edgesplit.mqtt.signed.refusals import Refusal
 from edgesplit.names import base_name
+from edgesplit.operations.inspection.dashboard_operation import DashboardDocument
 from edgesplit.operations.operation import OPERATION_REQUEST, REPLY, Reply
 from edgesplit.release import PROTOCOL, installed_version
 from edgesplit.topic_table import written_by
+from edgesplit.trust.subjects import Subject
 from edgesplit.wire.address import TcpAddress, is_loopback
 from edgesplit_controller.answering.inbox import Inbox
 from edgesplit_controller.archive.turn import Turn
 from edgesplit_controller.artifacts.artifact_address import ArtifactAddress
 from edgesplit_controller.artifacts.artifact_server import ArtifactServer
 from edgesplit_controller.artifacts.trust_routes import TrustRoutes
+from edgesplit_controller.artifacts.upload_receiver import UploadReceiver
 from edgesplit_controller.assembly import (
     make_deciders,
     make_knowledge,
@@ -42,6 +45,7 @@ from edgesplit_controller.assembly import (
     make_upkeep,
 )
 from edgesplit_controller.configuration import ControllerConfiguration, tcp_address
+from edgesplit_controller.dashboard_assembly import make_dashboard
 from edgesplit_controller.fleet.plausibility import event_doubt
 from edgesplit_controller.models.intake_runs import IntakeRun, run_in_process
 from edgesplit_controller.monitoring.home_assistant import HomeAssistant
@@ -73,6 +77,7 @@ class Service:
         known: What it knows of nodes, models and plans.
         decide: What decides over plans.
         trust: The fleet's authority; None where it has none.
+        dashboard: For browsers; None where the configuration wants none.
         turn: Whether it may decide.
     """
 
@@ -135,6 +140,7 @@ class Service:
             warnings=self._warnings,
             standbys=lambda: self.turn.standbys,
             upkeep=make_upkeep(known, decide, self._bus, store, snapshots),
+            dashboard=self._open_dashboard,
         )
         self._seldom = RateLimitedEvents(known.events, time.monotonic)
         self._store_health = store.health
@@ -142,19 +148,31 @@ class Service:
             store, known.rollouts, known.catalog.tidy, known.events, decide.deployer.store_healed
         )
         self._inbox = Inbox(operations.perform, self._publish_reply, installed_version())
+        uploads = UploadReceiver(store.uploads, configuration.artifacts.max_upload_bytes, store.health)
         self._artifacts = ArtifactServer(
             store.blobs,
-            store.uploads,
+            uploads,
             metrics=self._metrics,
             health=self._health,
-            writing=store.health,
-            max_upload_bytes=configuration.artifacts.max_upload_bytes,
             trust=TrustRoutes(self.trust, self._seldom.add) if self.trust is not None else None,
             backups=snapshots,
+            limited=lambda: self.dashboard.refused if self.dashboard is not None else {},
+        )
+        self.dashboard = make_dashboard(
+            configuration.dashboard,
+            known,
+            decide,
+            operations.perform,
+            uploads=uploads,
+            trust=self.trust,
+            instance=self._instance,
+            broker=lambda: self._bus.broker_host,
         )
         self._renewal: CertificateRenewal | None = None
         if self.trust is not None and self._security is not None:
             self.trust.on_change.append(self._artifacts.end_revoked)
+            if self.dashboard is not None:
+                self.trust.on_change.append(self.dashboard.end_revoked)
             self._renewal = make_renewal(configuration, self.trust, self._bus, self._security, known.events)
         self._address = ArtifactAddress(
             configuration.artifacts,
@@ -184,9 +202,11 @@ class Service:
     def standing(self) -> str:
         """What the controller does now and what is wrong with that, for `systemctl status`."""
         does = f"serving, artifacts at {self._address.base}"
+        if self.dashboard is not None and self.dashboard.base:
+            does += f", dashboard at {self.dashboard.base}"
         if not self._bus.connected:
             does = f"serving without a broker: {self.fault or 'the connection was lost'}"
-        return "; ".join((does, *self._address.problems))
+        return "; ".join((does, *self._address.problems, *self._dashboard_problems))
 
     async def start(self) -> str:
         """Serve artifacts, connect, publish what is remembered; returns the artifact server's base URL.
@@ -220,6 +240,7 @@ class Service:
         await self._named
         # Only now may somebody rely on being heard.
         self._publish_status()
+        await self._start_dashboard()
         self._tasks += [asyncio.create_task(work) for work in (self.known.archive.keep(), self.turn.watch())]
         return self._address.base
 
@@ -228,6 +249,8 @@ class Service:
         self._closing = True
         for task in self._tasks:
             task.cancel()
+        if self.dashboard is not None:
+            await self.dashboard.close()
         await self._inbox.close()
         await self.known.catalog.close()
         await self._keeper.close()
@@ -377,7 +400,30 @@ class Service:
         )
 
     def _warnings(self) -> tuple[str, ...]:
-        return tuple(filter(None, (runtime_conflict(), *self._address.problems)))
+        return tuple(filter(None, (runtime_conflict(), *self._address.problems, *self._dashboard_problems)))
+
+    @property
+    def _dashboard_problems(self) -> tuple[str, ...]:
+        return (self.dashboard.problem,) if self.dashboard is not None and self.dashboard.problem else ()
+
+    async def _start_dashboard(self) -> None:
+        """Only whoever decides shows what is decided; without it everything else goes on."""
+        if self.dashboard is None:
+            return
+        address = tcp_address("dashboard.listen", self._configuration.dashboard.listen)
+        await self.dashboard.start(address.host, address.port)
+        if self.dashboard.problem:
+            self._log.warning("dashboard-unavailable", text=self.dashboard.problem)
+            self._warn(self.dashboard.problem)
+        else:
+            self._log.info("dashboard-offered", address=self.dashboard.base)
+
+    def _open_dashboard(self, operator: Subject | None) -> DashboardDocument:
+        if self.dashboard is None:
+            raise InvalidConfiguration(
+                "this controller has no dashboard: set [dashboard] listen in its configuration, to 127.0.0.1:7481 for instance"
+            )
+        return self.dashboard.open(operator)
 
     def _health(self) -> tuple[bool, str]:
         problems = [

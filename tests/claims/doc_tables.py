@@ -20,7 +20,9 @@ from edgesplit.control.event_messages import Event
 from edgesplit.errors import EdgesplitError
 from edgesplit.operations.fleet_operations import LinkRow, NodeRemovedDocument, NodeRow
 from edgesplit.operations.goal_operations import ForbiddenRow, PinsDocument, WeightsRow
+from edgesplit.operations.inspection.dashboard_operation import DashboardDocument
 from edgesplit.operations.inspection.doctor_operation import DiagnosisDocument
+from edgesplit.operations.inspection.graph_operation import GraphDocument
 from edgesplit.operations.inspection.status_operations import ActivityDocument, StatusDocument
 from edgesplit.operations.inspection.trace_operation import TraceDocument
 from edgesplit.operations.model_operations import ModelAddedDocument, ModelDocument, ProfiledRow
@@ -70,6 +72,7 @@ PRINTED: Mapping[str, Any] = {
     "model add": ModelAddedDocument,
     "model list": list[ModelDocument],
     "model show": ModelDocument,
+    "model graph": GraphDocument,
     "model profile": list[ProfiledRow],
     "model remove": ModelDocument,
     "deploy": DeployDocument,
@@ -92,6 +95,7 @@ PRINTED: Mapping[str, Any] = {
     "events": list[Event],
     "status": StatusDocument,
     "top": ActivityDocument,
+    "dashboard": DashboardDocument,
     "trace": TraceDocument,
     "doctor": DiagnosisDocument,
     "backup": BackupDocument,

@@ -31,6 +31,7 @@ from edgesplit_controller.configuration import (
     ArtifactsSection,
     ControllerBrokerSection,
     ControllerConfiguration,
+    DashboardSection,
     ModelsSection,
     PlanningSection,
     StoreSection,
@@ -137,7 +138,7 @@ class Client:
 class Fleet:
     """Broker, controller, three agents, one client."""
 
-    def __init__(self, folder: Path, run: IntakeRun = in_a_thread) -> None:
+    def __init__(self, folder: Path, run: IntakeRun = in_a_thread, *, dashboard: str = "") -> None:
         self.run = run
         self.url = f"mqtt://127.0.0.1:{free_port()}"
         self.broker = EmbeddedBroker(self.url)
@@ -145,6 +146,7 @@ class Fleet:
             broker=ControllerBrokerSection(url=self.url),
             store=StoreSection(path=str(folder / "store")),
             artifacts=ArtifactsSection(listen="127.0.0.1:0"),
+            dashboard=DashboardSection(listen=dashboard),
             planning=PlanningSection(debounce_s=0.05, profile_silence_s=5.0, prepare_limit_s=20.0),
             models=ModelsSection(metrics=(METRIC, NO_METRIC)),
         )

@@ -138,6 +138,7 @@ def test_a_controller_starts_where_there_is_no_broker_yet_and_says_how_it_stands
         "EDGESPLIT_BROKER_URL": f"mqtt://127.0.0.1:{port}",
         "EDGESPLIT_STORE_PATH": str(tmp_path / "store"),
         "EDGESPLIT_ARTIFACTS_LISTEN": "127.0.0.1:0",
+        "EDGESPLIT_DASHBOARD_LISTEN": "",
     }
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, contextlib.ExitStack() as stack:
         manager.bind(str(path))

@@ -12,8 +12,9 @@ import pytest
 
 from edgesplit.daemon.http_guard import GuardLimits
 from edgesplit.errors import InvalidConfiguration
-from edgesplit_controller.artifacts import artifact_server
+from edgesplit_controller.artifacts import artifact_server, upload_receiver
 from edgesplit_controller.artifacts.artifact_server import ArtifactServer
+from edgesplit_controller.artifacts.upload_receiver import UploadReceiver
 from edgesplit_controller.graph.blobs import BlobStore
 
 CONTENT = bytes(range(256)) * 40
@@ -25,7 +26,7 @@ async def server(tmp_path: Path) -> AsyncIterator[tuple[str, BlobStore, Path]]:
     blobs, uploads = BlobStore(tmp_path / "blobs"), tmp_path / "uploads"
     uploads.mkdir()
     running = ArtifactServer(
-        blobs, uploads, metrics=lambda: b"up 1\n", health=lambda: (True, "ok"), max_upload_bytes=LIMIT
+        blobs, UploadReceiver(uploads, LIMIT), metrics=lambda: b"up 1\n", health=lambda: (True, "ok")
     )
     yield f"http://{await running.start('127.0.0.1', 0)}", blobs, uploads
     await running.close()
@@ -80,21 +81,20 @@ async def test_metrics_and_health(server: tuple[str, BlobStore, Path]) -> None:
 
 async def test_a_used_port_is_one_sentence(server: tuple[str, BlobStore, Path]) -> None:
     base, blobs, uploads = server
-    second = ArtifactServer(blobs, uploads, metrics=lambda: b"", health=lambda: (True, ""), max_upload_bytes=LIMIT)
+    second = ArtifactServer(blobs, UploadReceiver(uploads, LIMIT), metrics=lambda: b"", health=lambda: (True, ""))
     with pytest.raises(InvalidConfiguration, match="cannot be used"):
         await second.start("127.0.0.1", int(base.rsplit(":", 1)[1]))
 
 
 async def test_the_controllers_http_bounds_strangers_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(artifact_server, "LIMITS", GuardLimits(4, 2, header_s=0.2, idle_s=1.0))
-    monkeypatch.setattr(artifact_server, "STALL_S", 0.2)
+    monkeypatch.setattr(upload_receiver, "STALL_S", 0.2)
     (tmp_path / "uploads").mkdir()
     running = ArtifactServer(
         BlobStore(tmp_path / "blobs"),
-        tmp_path / "uploads",
+        UploadReceiver(tmp_path / "uploads", LIMIT),
         metrics=lambda: b"up 1\n",
         health=lambda: (True, "ok"),
-        max_upload_bytes=LIMIT,
     )
     host, port = (await running.start("127.0.0.1", 0)).split(":")
     upload = f"PUT /uploads/{'0' * 64} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n".encode()

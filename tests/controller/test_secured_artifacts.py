@@ -27,6 +27,7 @@ from edgesplit.trust.tls import TlsContexts
 from edgesplit_controller.artifacts import artifact_server
 from edgesplit_controller.artifacts.artifact_server import ArtifactServer
 from edgesplit_controller.artifacts.trust_routes import TrustRoutes
+from edgesplit_controller.artifacts.upload_receiver import UploadReceiver
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.storage.backup_snapshots import BackupSnapshots
@@ -58,10 +59,9 @@ class Secured:
         (folder / "uploads").mkdir()
         self.server = ArtifactServer(
             self.blobs,
-            folder / "uploads",
+            UploadReceiver(folder / "uploads", 1 << 20),
             metrics=lambda: b"up 1\n",
             health=lambda: (True, "ok"),
-            max_upload_bytes=1 << 20,
             backups=BackupSnapshots(folder, StoreHealth(folder)),
             trust=TrustRoutes(self.trust, lambda _what, _kind, text: self.told.append(text)),
         )

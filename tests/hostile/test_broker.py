@@ -124,7 +124,9 @@ def test_the_second_program_of_a_name_is_refused_and_the_first_goes_on(
         lines = f'[data]\nlisten = "127.0.0.1:0"\n[http]\nlisten = ""\n[cache]\npath = "{tmp_path / "cache"}"\n'
     else:
         folder, name = fleet.secured.folder / "trust", ""
-        lines = f'[artifacts]\nlisten = "127.0.0.1:0"\n[store]\npath = "{tmp_path / "store"}"\n'
+        lines = (
+            f'[artifacts]\nlisten = "127.0.0.1:0"\n[dashboard]\nlisten = ""\n[store]\npath = "{tmp_path / "store"}"\n'
+        )
     shutil.copytree(folder, tmp_path / "trust")
     config = tmp_path / "second.toml"
     security = f'[security]\nmode = "fleet"\nfolder = "{tmp_path / "trust"}"\n'

@@ -53,7 +53,7 @@ def test_the_second_controller_at_a_broker_is_refused(tmp_path: Path) -> None:
         running.await_nodes()
         lines = (
             f'[broker]\nurl = "{mosquitto}"\n[store]\npath = "{tmp_path / "second"}"\n'
-            '[artifacts]\nlisten = "127.0.0.1:0"\n'
+            '[artifacts]\nlisten = "127.0.0.1:0"\n[dashboard]\nlisten = ""\n'
         )
         ended = second("controller", tmp_path, lines)
         assert ended.returncode == 1

@@ -22,6 +22,7 @@ from edgesplit_controller.configuration import (
     ArtifactsSection,
     ControllerBrokerSection,
     ControllerConfiguration,
+    DashboardSection,
     PlanningSection,
     StoreSection,
 )
@@ -84,6 +85,7 @@ class Site:
                 broker=ControllerBrokerSection(url=broker),
                 store=StoreSection(path=str(folder / "store")),
                 artifacts=ArtifactsSection(listen=f"127.0.0.1:{listens}", advertise=f"127.0.0.1:{self.gate.port}"),
+                dashboard=DashboardSection(listen=""),
                 planning=PlanningSection(debounce_s=0.05),
             ),
             store,

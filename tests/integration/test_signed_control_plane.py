@@ -46,6 +46,7 @@ from edgesplit_controller.configuration import (
     ArtifactsSection,
     ControllerBrokerSection,
     ControllerConfiguration,
+    DashboardSection,
     PlanningSection,
     StoreSection,
 )
@@ -80,6 +81,7 @@ class Secured:
             broker=ControllerBrokerSection(url=url),
             store=StoreSection(path=str(folder / "store")),
             artifacts=ArtifactsSection(listen="127.0.0.1:0"),
+            dashboard=DashboardSection(listen=""),
             planning=PlanningSection(debounce_s=0.05),
             security=secured(fleet.files("controller")),
         )

@@ -93,7 +93,7 @@ class Site:
         path = self.folder / f"{name}.toml"
         path.write_text(
             f'[broker]\nurl = "{self.fleet.broker}"\n[store]\npath = "{self.folder / name}"\n'
-            f'[artifacts]\nlisten = "127.0.0.1:{port}"\n[controller]\nstandby = true\n'
+            f'[artifacts]\nlisten = "127.0.0.1:{port}"\n[dashboard]\nlisten = ""\n[controller]\nstandby = true\n'
         )
         with (self.folder / f"{name}.log").open("ab") as log:
             command = [sys.executable, "-m", "edgesplit_controller.main", "--config", str(path)]

@@ -96,11 +96,11 @@ def secured(folder: Path, controller_lines: str = "") -> Iterator[Secured]:
     program = find_mosquitto()
     if not find_plugin().exists():
         pytest.skip("mosquitto has no dynamic security plugin here")
-    mqtt, https = free_port(), free_port()
+    mqtt, https, dashboard = free_port(), free_port(), free_port()
     made = Secured(folder, f"mqtts://127.0.0.1:{mqtt}", f"https://127.0.0.1:{https}")
     config, trust = folder / "controller.toml", ("--folder", str(folder / "trust"))
     config.write_text(
-        f'[store]\npath = "{folder / "store"}"\n[artifacts]\nlisten = "127.0.0.1:{https}"\nadvertise = "127.0.0.1:{https}"\n'
+        f'[store]\npath = "{folder / "store"}"\n[artifacts]\nlisten = "127.0.0.1:{https}"\nadvertise = "127.0.0.1:{https}"\n[dashboard]\nlisten = "127.0.0.1:{dashboard}"\n'
         f"{controller_lines}"
     )
     founding = ("--name", "shop", "--operator", "ann", "--broker", f"127.0.0.1:{mqtt}", "--config", str(config))

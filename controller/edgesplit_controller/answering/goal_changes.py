@@ -25,8 +25,8 @@ from edgesplit.operations.goal_operations import (
 )
 from edgesplit.operations.plan_summary import PlanSummary
 from edgesplit.planning.goals import Goals
-from edgesplit_controller.answering.inbox import Progress
 from edgesplit_controller.answering.plan_documents import pin_rows, plan_summary
+from edgesplit_controller.answering.replies import Progress
 from edgesplit_controller.answering.state_changes import StateChanges
 from edgesplit_controller.deciding.changes.trigger import ModelChange
 from edgesplit_controller.deciding.deployer import Deployer

@@ -28,7 +28,7 @@ from edgesplit.operations.model_operations import (
     TighteningDocument,
 )
 from edgesplit.planning.goals import Goals
-from edgesplit_controller.answering.inbox import Progress
+from edgesplit_controller.answering.replies import Progress
 from edgesplit_controller.answering.state_changes import StateChanges
 from edgesplit_controller.deciding.beside.shape_watch import ShapeWatch
 from edgesplit_controller.deciding.beside.source_watch import SourceWatch

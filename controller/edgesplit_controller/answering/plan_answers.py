@@ -30,7 +30,6 @@ from edgesplit.operations.plan_operations import (
 )
 from edgesplit.planning.problem import Problem
 from edgesplit.planning.selector import parsed_selector
-from edgesplit_controller.answering.inbox import Progress
 from edgesplit_controller.answering.plan_documents import (
     fallback_rows,
     measured_noise,
@@ -38,6 +37,7 @@ from edgesplit_controller.answering.plan_documents import (
     plan_document,
     source_row,
 )
+from edgesplit_controller.answering.replies import Progress
 from edgesplit_controller.answering.serving.active_plan import active_plan
 from edgesplit_controller.answering.state_changes import StateChanges
 from edgesplit_controller.deciding.beside.shape_watch import ShapeWatch

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgesplit_controller.answering.inbox import Progress
+from edgesplit_controller.answering.replies import Progress
 from edgesplit_controller.archive.fleet_archive import FleetArchive
 from edgesplit_controller.models.catalog import Catalog
 from edgesplit_controller.rollout.driver import Rollouts

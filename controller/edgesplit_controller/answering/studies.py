@@ -33,8 +33,8 @@ from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment, Evaluation, Solution, per_node
 from edgesplit.planning.problem import Problem
 from edgesplit.planning.spreads import PredictionInterval
-from edgesplit_controller.answering.inbox import Progress
 from edgesplit_controller.answering.plan_documents import plan_summary
+from edgesplit_controller.answering.replies import Progress
 from edgesplit_controller.answering.serving.active_plan import active_plan
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.fleet.registry import Registry

@@ -1,9 +1,8 @@
 """HTTP server of the controller: blobs for agents, uploads from splitctl, metrics, health.
 
-Owns: the routes and the checked writing of uploads. Its rule: what lies under a digest's name hashes to it; an upload
-is streamed to disk and takes its name only once verified; nobody slow or silent is waited for; in a secured fleet nobody is
-answered without TLS. Not here: what becomes of an upload (`models/intake/`), the number of connections (`edgesplit.daemon.http_guard`), who
-may use a route in a secured fleet, and joining it (`artifacts/trust_routes.py`).
+Owns: the routes. Its rule: nobody slow or silent is waited for; in a secured fleet nobody is answered without TLS. Not here: the writing
+of uploads (`artifacts/upload_receiver.py`), the number of connections (`edgesplit.daemon.http_guard`), who may use a route in a secured
+fleet, and joining it (`artifacts/trust_routes.py`).
 
     GET, HEAD /blobs/DIGEST      with Range
     PUT, HEAD /uploads/DIGEST
@@ -15,11 +14,6 @@ may use a route in a secured fleet, and joining it (`artifacts/trust_routes.py`)
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import hashlib
-import os
-import re
-import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -35,16 +29,14 @@ from edgesplit.trust.https_entrance import EntranceLimits, HttpsEntrance
 from edgesplit.wire.address import TcpAddress
 from edgesplit_controller.artifacts.backup_download import send_backup
 from edgesplit_controller.artifacts.trust_routes import TrustRoutes
+from edgesplit_controller.artifacts.upload_receiver import UploadReceiver
 from edgesplit_controller.graph.blobs import BlobStore
 from edgesplit_controller.storage.backup_snapshots import BackupSnapshots
-from edgesplit_controller.storage.write_health import StoreHealth
 
 __all__ = ["ArtifactServer"]
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-_CHUNK_BYTES = 1 << 20
 STALL_S = 30.0
-"""Longest that an upload may stand still. [s]"""
+"""Longest that a download may make nothing of its time, before its size counts. [s]"""
 LEAST_BYTES_PER_S = 16 * 1024
 """Of a download, after `STALL_S`; a slower receiver is cut off and goes on where it stood. [B/s]"""
 LIMITS = GuardLimits()
@@ -61,34 +53,31 @@ class ArtifactServer:
 
     Args:
         blobs: What agents fetch.
-        uploads: Folder for uploads; the caller removes them once used.
+        uploads: Takes files of models.
         metrics: Renders the metrics page.
         health: Says whether the controller works, and a word about it.
-        max_upload_bytes: The largest accepted upload. [B]
-        writing: Told of uploads that cannot be written.
         trust: Who may do what, over TLS; None where nothing is secured.
         backups: Those that are held for fetching.
+        limited: What limits turned away elsewhere in the controller, by kind.
     """
 
     def __init__(
         self,
         blobs: BlobStore,
-        uploads: Path,
+        uploads: UploadReceiver,
         *,
         metrics: Callable[[], bytes],
         health: Callable[[], tuple[bool, str]],
-        max_upload_bytes: int,
-        writing: StoreHealth | None = None,
         trust: TrustRoutes | None = None,
         backups: BackupSnapshots | None = None,
+        limited: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
+        self._limited = limited
         self._backups = backups
         self._blobs = blobs
         self._uploads = uploads
         self._metrics = metrics
         self._health = health
-        self._limit = max_upload_bytes
-        self._writing = writing
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
         self._trust = trust
@@ -102,7 +91,8 @@ class ArtifactServer:
     @property
     def refused(self) -> Mapping[str, int]:
         """What limits for strangers turned away or ended, and who was not let in, by kind."""
-        return self._guard.refused + (self._trust.refused if self._trust is not None else Counter())
+        own = self._guard.refused + (self._trust.refused if self._trust is not None else Counter())
+        return own + Counter(self._limited())
 
     def end_revoked(self) -> None:
         """Cut off whoever is trusted no more."""
@@ -116,12 +106,12 @@ class ArtifactServer:
             InvalidConfiguration: The address cannot be listened on.
         """
         middlewares = [self._watched, *([self._trust.checked] if self._trust is not None else [])]
-        application = web.Application(client_max_size=self._limit, middlewares=middlewares)
+        application = web.Application(middlewares=middlewares)
         if self._trust is not None:
             self._trust.add_to(application)
         application.router.add_get("/blobs/{digest}", self._get_blob)
-        application.router.add_put("/uploads/{digest}", self._put_upload)
-        application.router.add_head("/uploads/{digest}", self._head_upload)
+        application.router.add_put("/uploads/{digest}", self._uploads.put)
+        application.router.add_head("/uploads/{digest}", self._uploads.head)
         if self._backups is not None:
             application.router.add_get("/backups/{ticket}", partial(send_backup, snapshots=self._backups))
         application.router.add_get("/metrics", self._get_metrics)
@@ -168,71 +158,6 @@ class ArtifactServer:
         except ArtifactMissing as error:
             return web.Response(status=404, text=f"{error}\n")
         return _Blob(path, STALL_S + path.stat().st_size / LEAST_BYTES_PER_S)
-
-    async def _head_upload(self, request: web.Request) -> web.StreamResponse:
-        digest = request.match_info["digest"]
-        there = _DIGEST.fullmatch(digest) is not None and (self._uploads / digest).is_file()
-        return web.Response(status=200 if there else 404)
-
-    async def _put_upload(self, request: web.Request) -> web.StreamResponse:
-        digest = request.match_info["digest"]
-        if _DIGEST.fullmatch(digest) is None:
-            return web.Response(status=400, text="an upload's name is its SHA-256 in 64 lower-case hex digits\n")
-        if request.content_length is not None and request.content_length > self._limit:
-            return web.Response(status=413, text=f"an upload may have at most {self._limit} bytes\n")
-        try:
-            descriptor, name = tempfile.mkstemp(dir=self._uploads, prefix=".incoming-")
-        except OSError as error:
-            return self._unwritten(error)
-        temporary = Path(name)
-        try:
-            return await self._store(request, descriptor, temporary)
-        except TimeoutError:
-            return web.Response(status=408, text=f"the upload stood still for {STALL_S:g} s: send it again\n")
-        except OSError as error:
-            return self._unwritten(error)
-        finally:
-            with contextlib.suppress(OSError):  # the next start deletes it
-                await asyncio.to_thread(temporary.unlink, missing_ok=True)
-
-    async def _store(self, request: web.Request, descriptor: int, temporary: Path) -> web.Response:
-        """Write the body to an open file, which takes its name if it holds what that says."""
-        digest = request.match_info["digest"]
-        received = await self._receive(request, descriptor)
-        if received is None:
-            return web.Response(status=413, text=f"an upload may have at most {self._limit} bytes\n")
-        if received != digest:
-            text = f"the upload's bytes hash to {received[:12]}, not to {digest[:12]}: send it again\n"
-            return web.Response(status=400, text=text)
-        await asyncio.to_thread(temporary.replace, self._uploads / digest)
-        return web.Response(status=201)
-
-    def _unwritten(self, error: OSError) -> web.Response:
-        if self._writing is not None:
-            self._writing.failed(error)
-        return web.Response(status=507, text=f"the upload cannot be stored: {error.strerror or error}\n")
-
-    async def _receive(self, request: web.Request, descriptor: int) -> str | None:
-        """Write the body to an open file; its digest, or None when it is too long."""
-        hasher = hashlib.sha256()
-        nbytes = 0
-        with os.fdopen(descriptor, "wb") as stream:
-            while chunk := await self._chunk(request):
-                nbytes += len(chunk)
-                if nbytes > self._limit:
-                    return None
-                hasher.update(chunk)
-                await asyncio.to_thread(stream.write, chunk)
-        return hasher.hexdigest()
-
-    async def _chunk(self, request: web.Request) -> bytes:
-        """The next bytes of an upload; none at its end.
-
-        Raises:
-            TimeoutError: None came for too long.
-        """
-        async with asyncio.timeout(STALL_S):
-            return await request.content.read(_CHUNK_BYTES)
 
     async def _get_metrics(self, _request: web.Request) -> web.StreamResponse:
         limited = [f'edgesplit_limited_total{{kind="{kind}"}} {count}\n' for kind, count in self.refused.items()]

@@ -71,6 +71,9 @@ def _print_version(context: click.Context, _parameter: click.Parameter, asked: b
         "solve": LazyCommand(f"{_COMMANDS}.solve", "solve", "Plan a problem file offline"),
         "status": LazyCommand(f"{_COMMANDS}.inspection.status", "status", "Say what serves, what is wrong, what to do"),
         "top": LazyCommand(f"{_COMMANDS}.inspection.top", "top", "Show what goes on now, live"),
+        "dashboard": LazyCommand(
+            f"{_COMMANDS}.inspection.dashboard", "dashboard", "Open the fleet's page in a browser"
+        ),
         "trace": LazyCommand(f"{_COMMANDS}.inspection.trace", "trace", "Follow one request across nodes"),
         "doctor": LazyCommand(f"{_COMMANDS}.inspection.doctor", "doctor", "Look into everything, each with what to do"),
         "events": LazyCommand(f"{_COMMANDS}.events", "events", "Tell what happened and why"),

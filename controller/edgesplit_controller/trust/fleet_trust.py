@@ -89,6 +89,14 @@ class FleetTrust:
         """Whether a certificate is trusted no more."""
         return self.record.is_revoked(certificate.serial)
 
+    def is_trusted(self, subject: Subject) -> bool:
+        """Whether somebody is trusted who proved once who it is: not where each of its certificates that is not over was revoked.
+
+        An authority that is not the fleet's own keeps its own record: of whom it certified nothing stands here.
+        """
+        held = [entry for entry in self.record.state.certificates if entry.subject == subject]
+        return not held or any(entry.is_trusted(self._clock()) for entry in held)
+
     def connected(self) -> None:
         """The broker can be asked: it may have forgotten who has which rights, or never have known."""
         self._set_rights()

@@ -10,6 +10,7 @@ from edgesplit.operations.event_operations import EventOperation
 from edgesplit.operations.exchange import OPERATION_REQUEST, REPLY, OperationRequest, Reply
 from edgesplit.operations.fleet_operations import FleetOperation
 from edgesplit.operations.goal_operations import GoalOperation
+from edgesplit.operations.inspection.dashboard_operation import DashboardOperation
 from edgesplit.operations.inspection.inspection_operation import InspectionOperation
 from edgesplit.operations.model_operations import ModelOperation
 from edgesplit.operations.plan_operations import PlanOperation
@@ -36,4 +37,5 @@ Operation = (
     | TrustOperation
     | InspectionOperation
     | UpkeepOperation
+    | DashboardOperation
 )

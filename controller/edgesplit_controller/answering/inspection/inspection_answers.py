@@ -16,6 +16,7 @@ from typing import assert_never
 from edgesplit.control.inquiry_messages import NodeTrace
 from edgesplit.errors import NodeUnreachable
 from edgesplit.operations.inspection.doctor_operation import CheckRow, Diagnose, DiagnosisDocument
+from edgesplit.operations.inspection.graph_operation import GraphDocument, ShowGraph
 from edgesplit.operations.inspection.inspection_operation import InspectionOperation
 from edgesplit.operations.inspection.status_operations import (
     ActivityDocument,
@@ -26,6 +27,7 @@ from edgesplit.operations.inspection.status_operations import (
 from edgesplit.operations.inspection.trace_operation import ShowTrace, TraceDocument
 from edgesplit.release import installed_version
 from edgesplit_controller.answering.inspection.checks import WaysNow, controller_checks, node_checks
+from edgesplit_controller.answering.inspection.graph_document import graph_document
 from edgesplit_controller.answering.inspection.inquiries import Inquiries
 from edgesplit_controller.answering.inspection.notes import all_notes
 from edgesplit_controller.answering.inspection.problems import Own, all_problems
@@ -74,7 +76,7 @@ class InspectionAnswers:
 
     async def answer(
         self, asked: InspectionOperation
-    ) -> StatusDocument | ActivityDocument | DiagnosisDocument | TraceDocument:
+    ) -> StatusDocument | ActivityDocument | DiagnosisDocument | TraceDocument | GraphDocument:
         """Carry out an operation.
 
         Raises:
@@ -89,6 +91,8 @@ class InspectionAnswers:
                 return await self._diagnose(asked.node)
             case ShowTrace():
                 return await self._trace(asked.name, asked.request)
+            case ShowGraph():
+                return graph_document(self._now.catalog.get(asked.name))
             case _:
                 assert_never(asked)
 

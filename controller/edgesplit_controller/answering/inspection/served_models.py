@@ -28,6 +28,7 @@ from edgesplit_controller.storage.deployment_state import DeploymentState, PlanR
 
 __all__ = [
     "FleetNow",
+    "active_models",
     "activity_document",
     "answering_epoch",
     "is_fallback",
@@ -122,11 +123,17 @@ def activity_document(now: FleetNow, now_unix_s: float) -> ActivityDocument:
     shown = tuple(link_rows(now.registry, used | down))
     return ActivityDocument(
         at_unix_s=now_unix_s,
-        models=tuple(_active_model(now, name, plan) for name, plan in sorted(plans.items())),
+        models=tuple(active_models(now)),
         nodes=tuple(_active_node(now, name, node, plans) for name, node in now.registry.nodes.items()),
         links=shown,
         other_links=len(counted_links(now.registry, now.peers)) - len(shown),
     )
+
+
+def active_models(now: FleetNow) -> Iterator[ActiveModelRow]:
+    """Every deployment that has a plan, by name."""
+    for name, plan in sorted(active_plans(now.deployments)):
+        yield _active_model(now, name, plan)
 
 
 def _active_model(now: FleetNow, name: str, plan: PlanRecord) -> ActiveModelRow:

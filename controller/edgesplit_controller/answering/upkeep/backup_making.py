@@ -19,7 +19,7 @@ from edgesplit.errors import InvalidInput
 from edgesplit.names import planned_name
 from edgesplit.operations.upkeep_operations import BackupOffer
 from edgesplit.release import installed_version
-from edgesplit_controller.answering.inbox import Progress
+from edgesplit_controller.answering.replies import Progress
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.models.catalog import Catalog
 from edgesplit_controller.rollout.driver import Rollouts

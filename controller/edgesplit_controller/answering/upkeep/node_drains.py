@@ -15,7 +15,7 @@ from collections.abc import Callable
 from edgesplit.errors import EdgesplitError, InvalidInput
 from edgesplit.names import base_name
 from edgesplit.operations.upkeep_operations import DrainDocument, DrainRow
-from edgesplit_controller.answering.inbox import Progress
+from edgesplit_controller.answering.replies import Progress
 from edgesplit_controller.answering.state_changes import StateChanges
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.deciding.fallbacks import Fallbacks

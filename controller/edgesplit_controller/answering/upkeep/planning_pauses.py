@@ -13,7 +13,7 @@ from collections.abc import Callable
 from edgesplit.errors import InvalidInput
 from edgesplit.names import base_name
 from edgesplit.operations.upkeep_operations import PausesDocument
-from edgesplit_controller.answering.inbox import Progress
+from edgesplit_controller.answering.replies import Progress
 from edgesplit_controller.deciding.deployer import Deployer
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.models.catalog import Catalog

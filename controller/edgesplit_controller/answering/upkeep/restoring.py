@@ -21,7 +21,7 @@ from edgesplit.errors import EdgesplitError, InvalidInput, ModelExists
 from edgesplit.names import base_name
 from edgesplit.operations.upkeep_operations import RestoreBackup, RestoreDocument, RestoreRow
 from edgesplit.planning.goals import Goals
-from edgesplit_controller.answering.inbox import Progress
+from edgesplit_controller.answering.replies import Progress
 from edgesplit_controller.answering.state_changes import StateChanges
 from edgesplit_controller.deciding.beside.shape_watch import ShapeWatch
 from edgesplit_controller.deciding.deployer import Deployer

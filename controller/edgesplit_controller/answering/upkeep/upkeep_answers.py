@@ -20,7 +20,7 @@ from edgesplit.operations.upkeep_operations import (
     UndrainNode,
     UpkeepOperation,
 )
-from edgesplit_controller.answering.inbox import Progress
+from edgesplit_controller.answering.replies import Progress
 from edgesplit_controller.answering.upkeep.backup_making import BackupMaking
 from edgesplit_controller.answering.upkeep.node_drains import NodeDrains
 from edgesplit_controller.answering.upkeep.planning_pauses import PlanningPauses

@@ -16,6 +16,7 @@ import msgspec
 
 from edgesplit.errors import InvalidInput
 from edgesplit.names import checked_name
+from edgesplit.operations.inspection.graph_operation import GraphDocument, ShowGraph
 from edgesplit.operations.model_operations import (
     AddModel,
     ListModels,
@@ -271,6 +272,26 @@ def show(settings: Settings, name: str) -> None:
     from edgesplit_controller.cli.views.tables import show_model  # noqa: PLC0415 - programs do without rich
 
     show_model(document)
+
+
+@model.command(
+    epilog=help_epilog(
+        "splitctl model graph yolo\nsplitctl model graph yolo --json | jq '.units | length'",
+        "{model, sha256, units: [{id, name, operators, kinds, flops, weight_bytes}], edges: [{from, to, tensor, nbytes}], "
+        "inputs: [{tensor, nbytes, units}], outputs: [{tensor, nbytes, units}]}; units are numbered in topological order.",
+    )
+)
+@click.argument("name", shell_complete=model_names)
+@common_options
+def graph(settings: Settings, name: str) -> None:
+    """Show the network of the model NAME as plans place it: units, and what each hands to others."""
+    document = ask(settings, ShowGraph(name=name), GraphDocument)
+    if settings.json:
+        print_json(document)
+        return
+    from edgesplit_controller.cli.views.graph_view import show_graph  # noqa: PLC0415 - programs do without rich
+
+    show_graph(document)
 
 
 @model.command(
