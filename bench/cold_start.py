@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -27,7 +28,7 @@ from bench.differences import relative_difference
 from bench.process_memory import resident
 from bench.random_plans import random_inputs
 from bench.scene import SHIPPED_MODEL, broker
-from demo.fleet import EmulatedNode, LocalFleet
+from demo.fleet import EmulatedNode, LocalFleet, Place
 from edgesplit.client.asynchronous import AsyncClient
 from edgesplit.control.registration_messages import NODE_STATUS, NodeStatus
 from edgesplit.errors import EdgesplitError
@@ -168,10 +169,21 @@ def first_answers(path: Path, name: str, folder: Path, times: int) -> list[Start
     return found
 
 
-def idle(folder: Path, times: int, seconds: float) -> tuple[Starts, int, float]:
+def environment(python: str) -> str:
+    """What an agent runs in, as far as it decides about memory: structlog imports rich where that is installed, which an agent does not need."""
+    ask = "import importlib.util, platform; print(platform.python_version(), importlib.util.find_spec('rich') is not None)"
+    version, with_rich = subprocess.run(
+        [python or sys.executable, "-c", ask], capture_output=True, text=True, check=True
+    ).stdout.split()
+    rest = "rich beside it" if with_rich == "True" else "no rich, as where the extra agent alone is installed"
+    return f"Python {version}, {rest}"
+
+
+def idle(folder: Path, times: int, seconds: float, python: str) -> tuple[Starts, int, float]:
     """An agent without a model: from exec to online, then resident memory [B] and share of a core [1] while nothing happens."""
     starts = Starts("an agent without a model, from exec to online", ONLINE_AIM_S)
-    with broker(folder) as url, LocalFleet(folder / "idle", [EmulatedNode(SOURCE, 5.0, 2.0)], broker=url) as fleet:
+    nodes, places = [EmulatedNode(SOURCE, 5.0, 2.0)], {SOURCE: Place(python=python)}
+    with broker(folder) as url, LocalFleet(folder / "idle", nodes, broker=url, places=places) as fleet:
         fleet.start_controller()
         instances: set[str] = set()
 
@@ -222,8 +234,13 @@ def _model(name: str, folder: Path) -> Path:
 @click.option("--times", default=10, show_default=True, help="Starts of each kind.")
 @click.option("--models", default="demo,mobilenet_v2", show_default=True, help="Of demo and the zoo; empty for none.")
 @click.option("--seconds", default=60.0, show_default=True, help="How long the idle agent is watched.")
+@click.option(
+    "--agent-python",
+    default="",
+    help="Interpreter of the idle agent, such as of an environment with the extra agent alone.",
+)
 @click.option("--strict", is_flag=True, help="Exit 1 where an aim is missed.")
-def main(times: int, models: str, seconds: float, strict: bool) -> None:
+def main(times: int, models: str, seconds: float, agent_python: str, strict: bool) -> None:
     """Time cold starts.
 
     Example: python -m bench.cold_start --times 10
@@ -236,7 +253,8 @@ def main(times: int, models: str, seconds: float, strict: bool) -> None:
             for starts in first_answers(_model(name, folder), name, folder / name, times):
                 print(starts.text(), flush=True)
                 met &= starts.median_s <= starts.aim_s
-        starts, memory, share = idle(folder, times, seconds)
+        starts, memory, share = idle(folder, times, seconds, agent_python)
+        print(f"the agent without a model: {environment(agent_python)}")
         print(starts.text())
         print(f"idle without a model: {memory / 1e6:.1f} MB resident; aim {MEMORY_AIM_BYTES / 1e6:g} MB")
         print(f"idle without a model: {share:.2%} of a core over {seconds:g} s; aim {IDLE_AIM:.1%}")

@@ -94,10 +94,12 @@ class Place:
     Attributes:
         command: What precedes its command line, such as `nsenter`; it must keep the process id.
         host: Address at which it listens and that others are told.
+        python: Interpreter that runs it, of an environment with edgesplit's dependencies; empty: this one.
     """
 
     command: tuple[str, ...] = ()
     host: str = "127.0.0.1"
+    python: str = ""
 
     @property
     def security(self) -> str:
@@ -317,13 +319,14 @@ class LocalFleet:
     def _place(self, name: str) -> Place:
         return self.places.get(name, Place())
 
-    def _tool(self, name: str) -> list[str]:
-        """A program's command line: its script beside this interpreter, or where edgesplit is not installed its module."""
-        script = Path(sys.executable).parent / name
+    def _tool(self, name: str, python: str = "") -> list[str]:
+        """A program's command line: its script beside an interpreter, or where edgesplit is not installed its module."""
+        interpreter = Path(python or sys.executable)
+        script = interpreter.parent / name
         return (
             [str(script)]
             if script.exists()
-            else [sys.executable, "-c", f"import sys; from {PROGRAMS[name]} import main; sys.exit(main())"]
+            else [str(interpreter), "-c", f"import sys; from {PROGRAMS[name]} import main; sys.exit(main())"]
         )
 
     def _environment(self) -> dict[str, str]:
@@ -333,7 +336,7 @@ class LocalFleet:
     def _spawn(self, name: str, tool: str, config: Path) -> None:
         with (self.folder / "logs" / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [*self._place(name).command, *self._tool(tool), "--config", str(config)],
+                [*self._place(name).command, *self._tool(tool, self._place(name).python), "--config", str(config)],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,

@@ -13,12 +13,14 @@ trap 'rm -f "$EDGESPLIT_SKIPS"' EXIT
 # More than four beside each other would wait for each other's daemons.
 jobs=$("$python" -c "import os; print(min(4, max(2, len(os.sched_getaffinity(0)))))")
 
-"$python" -m pytest -n "$jobs" --dist loadfile $computing "$@"
+slow="--durations=20 --durations-min=10"
+
+"$python" -m pytest -n "$jobs" --dist loadfile $slow $computing "$@"
 computing_status=$?
 
 rest=""
 for folder in $computing; do rest="$rest --ignore=$folder"; done
-"$python" -m pytest -n "$jobs" --dist loadfile $rest "$@"
+"$python" -m pytest -n "$jobs" --dist loadfile $slow $rest "$@"
 rest_status=$?
 "$python" -m tests.skips "$EDGESPLIT_SKIPS"
 [ $computing_status -eq 0 ] && [ $rest_status -eq 0 ]

@@ -54,7 +54,7 @@ from edgesplit_agent.compute.session_pool import SessionPool
 from edgesplit_agent.compute.worker import Worker
 from edgesplit_agent.configuration import AgentConfiguration
 from edgesplit_agent.control import ControlPlane
-from edgesplit_agent.http_server import HttpEndpoint
+from edgesplit_agent.http.endpoint import HttpEndpoint
 from edgesplit_agent.node_gauges import show_gauges
 from edgesplit_agent.profiling.profiler import Profiler
 from edgesplit_agent.profiling.retiming import Retimer

@@ -17,7 +17,7 @@ import click
 import structlog
 
 from edgesplit.daemon.configuration_file import load_configuration, render_configuration
-from edgesplit.daemon.heap import share_heap
+from edgesplit.daemon.heap import share_heap, trim_heap
 from edgesplit.daemon.inference_runtime.runtime_builds import check_runtime
 from edgesplit.daemon.logs import LEVELS, set_up_logging
 from edgesplit.errors import EdgesplitError
@@ -79,6 +79,8 @@ async def _run(configuration: AgentConfiguration, path: Path | None) -> None:
         await agent.start()
         # What was imported stays: a full collection that walked it would stop everything for tens of milliseconds.
         gc.freeze()
+        # What importing took besides is given back: a megabyte of an agent that may wait for months.
+        trim_heap()
         waiting = [asyncio.create_task(stopped.wait()), asyncio.create_task(agent.wait_failed())]
         done, pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:

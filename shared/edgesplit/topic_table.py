@@ -23,7 +23,7 @@ from edgesplit.control import (
 )
 from edgesplit.mqtt import bus
 from edgesplit.mqtt.topic import ROOT, Program, Topic
-from edgesplit.operations import operation
+from edgesplit.operations import exchange
 
 __all__ = [
     "ABOUT_NODES",
@@ -47,7 +47,7 @@ _MODULES = (
     archive_messages,
     event_messages,
     trust_messages,
-    operation,
+    exchange,
     bus,
 )
 Right = Literal["read", "write", "readwrite"]

@@ -11,6 +11,7 @@ from edgesplit.trust.credentials import Credentials
 from edgesplit_agent.assembly import make_renewal
 from edgesplit_agent.configuration import AgentConfiguration
 from edgesplit_agent.reporting.metrics import PrometheusMetrics
+from edgesplit_agent.reporting.metrics_page import registry_of
 from tests.trust.authorities import DAY, MadeAuthority
 
 METRIC = "edgesplit_certificate_expires_timestamp_seconds"
@@ -18,7 +19,7 @@ METRIC = "edgesplit_certificate_expires_timestamp_seconds"
 
 def shown(metrics: PrometheusMetrics) -> list[float]:
     """Values of the metric."""
-    lines = generate_latest(metrics.registry).decode().splitlines()
+    lines = generate_latest(registry_of(metrics)).decode().splitlines()
     return [float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{METRIC}{{")]
 
 

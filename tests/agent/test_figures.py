@@ -14,7 +14,7 @@ from edgesplit.control.figure_messages import LinkState, NodeMetrics
 from edgesplit.control.profile_messages import ProfilePlan
 from edgesplit.errors import InvalidConfiguration
 from edgesplit_agent.configuration import HttpSection
-from edgesplit_agent.http_server import HttpEndpoint
+from edgesplit_agent.http.endpoint import HttpEndpoint
 from edgesplit_agent.profiling.timing.kernel_times import (
     SESSION_SPREAD,
     Kernel,

@@ -22,6 +22,7 @@ from edgesplit_agent.following import known_nodes
 from edgesplit_agent.following.known_nodes import MOST_NODES, KnownNodes
 from edgesplit_agent.reporting import metrics
 from edgesplit_agent.reporting.metrics import PrometheusMetrics
+from edgesplit_agent.reporting.metrics_page import registry_of
 from edgesplit_agent.serving.machine import peers
 from edgesplit_agent.serving.machine.agent_machine import AgentMachine
 from edgesplit_agent.serving.machine.events import PeerLost, PeerRoom, PeerUp
@@ -133,7 +134,7 @@ def test_series_of_metrics_are_bounded_however_many_names_peers_had(monkeypatch:
     for number in range(100):
         for tell in (shown.sent, shown.probed, shown.fetched):
             tell(f"peer-{number}", 1)
-    page = generate_latest(shown.registry).decode()
+    page = generate_latest(registry_of(shown)).decode()
     assert page.count("edgesplit_probe_bytes_total{") == 4
     assert 'edgesplit_probe_bytes_total{node="edge",peer="others"} 97.0' in page
 

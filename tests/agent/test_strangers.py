@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from edgesplit_agent.reporting.metrics import PrometheusMetrics
+from edgesplit_agent.reporting.metrics_page import registry_of
 from edgesplit_agent.serving.machine import execution, out_of_order, request_flow
 from edgesplit_agent.serving.machine.actions import RunComponent, SendAbort
 from edgesplit_agent.serving.machine.agent_machine import AgentMachine
@@ -111,5 +112,5 @@ def test_what_limits_did_is_a_metric() -> None:
     machine, telemetry = AgentMachine("edge"), PrometheusMetrics("edge", "1")
     telemetry.show_limited(machine.refused)
     machine.handle(AbortReceived("stranger", key(1), "request-failed", "no"), 0.0)
-    page = generate_latest(telemetry.registry).decode()
+    page = generate_latest(registry_of(telemetry)).decode()
     assert 'edgesplit_limited_total{kind="aborts-of-strangers",node="edge"} 1.0' in page

@@ -169,8 +169,11 @@ async def test_a_node_forwards_as_a_client_over_the_emulated_link() -> None:
             await edge.data.forward_infer(f"127.0.0.1:{free_port()}", "double", {"x": IMAGE}, None)
 
 
-def test_importing_edgesplit_does_not_import_numpy() -> None:
-    code = "import edgesplit, sys; assert 'numpy' not in sys.modules; edgesplit.connect; assert 'numpy' in sys.modules"
+def test_numpy_is_imported_with_the_first_tensor() -> None:
+    code = (
+        "import edgesplit, sys; edgesplit.connect; assert 'numpy' not in sys.modules\n"
+        "from edgesplit.wire.tensors import zeros_of; zeros_of('float32', (1,)); assert 'numpy' in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

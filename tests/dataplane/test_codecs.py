@@ -16,7 +16,6 @@ from hypothesis.extra import numpy as hnp
 from edgesplit.errors import FrameMalformed, InvalidInput, InvalidTensor
 from edgesplit.wire.codecs import CODECS, available_codecs, decode, encode, layout_bytes, payload_layout
 from edgesplit.wire.tensors import (
-    BFLOAT16,
     DTYPES,
     FLOAT_DTYPES,
     TEXT,
@@ -256,7 +255,7 @@ def test_bfloat16_is_rounded_as_ml_dtypes_rounds(array: Array) -> None:
     with np.errstate(invalid="ignore", over="ignore"):
         wanted = array.astype(ml_dtypes.bfloat16)
     found = as_bfloat16(array)
-    assert found.dtype == BFLOAT16
+    assert found.dtype == DTYPES["bfloat16"]
     assert found.shape == array.shape
     np.testing.assert_array_equal(widened(found), wanted.astype(np.float32))
 
@@ -267,7 +266,7 @@ def test_activations_in_bfloat16_are_coded_like_those_in_float32(codec: str) -> 
     encoded = encode(array, codec)
     assert encoded.payload.nbytes <= array.nbytes
     decoded = round_trip(array, codec)
-    assert decoded.dtype == BFLOAT16
+    assert decoded.dtype == DTYPES["bfloat16"]
     assert np.abs(widened(decoded) - widened(array)).max() <= (0.0 if CODECS[codec].lossless else 0.05)
 
 

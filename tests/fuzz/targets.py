@@ -33,7 +33,7 @@ from edgesplit_agent.configuration import HttpSection
 from edgesplit_agent.dataplane.emulation import Emulation
 from edgesplit_agent.dataplane.limits import Limits
 from edgesplit_agent.dataplane.plane import DataPlane
-from edgesplit_agent.http_server import HttpEndpoint
+from edgesplit_agent.http.endpoint import HttpEndpoint
 from edgesplit_agent.openinference.failures import BodyTooLarge, BodyTooSlow
 from edgesplit_agent.openinference.memory import Memory
 from edgesplit_agent.openinference.receiving import BodyEnvelope, Receiver
@@ -331,7 +331,8 @@ class HttpSocket:
         if b" 500 Internal" in answer:
             raise AssertionError(f"the endpoint broke: {answer[:300]!r}")
         self._server.check()
-        if self._endpoint.inference.memory.used_bytes:
+        application = self._endpoint.application
+        if application is not None and application.inference.memory.used_bytes:
             raise AssertionError("memory is counted after the connection ended")
 
     def close(self) -> None:

@@ -24,6 +24,8 @@ from tests.histories.world import World
 
 SLICE = range(0, 40)
 FOUND_WITHIN = 1000
+NEAR = {"dropped-acknowledgement": 175, "reused-epoch": 0, "forgotten-retained-message": 0}
+"""Where the search begins: from 0 on they are found at seeds 181, 0 and 5, and the first takes a minute."""
 
 
 @pytest.mark.parametrize("course", ["faults", "power"])
@@ -97,13 +99,17 @@ def forgotten_message() -> AbstractContextManager[object]:
 
 
 @pytest.mark.parametrize(
-    ("planted", "machine"),
-    [(nullcontext, ForgetsAcknowledgement), (reused_epoch, AgentMachine), (forgotten_message, AgentMachine)],
-    ids=["dropped-acknowledgement", "reused-epoch", "forgotten-retained-message"],
+    ("name", "planted", "machine"),
+    [
+        ("dropped-acknowledgement", nullcontext, ForgetsAcknowledgement),
+        ("reused-epoch", reused_epoch, AgentMachine),
+        ("forgotten-retained-message", forgotten_message, AgentMachine),
+    ],
 )
 def test_a_planted_mistake_of_the_protocol_is_found(
-    planted: Callable[[], AbstractContextManager[Any]], machine: Callable[[str], AgentMachine]
+    name: str, planted: Callable[[], AbstractContextManager[Any]], machine: Callable[[str], AgentMachine]
 ) -> None:
+    seeds = range(NEAR[name], NEAR[name] + FOUND_WITHIN)
     with planted():
-        found = next((seed for seed in range(FOUND_WITHIN) if run_history(seed, "faults", machine).wrong), None)
+        found = next((seed for seed in seeds if run_history(seed, "faults", machine).wrong), None)
     assert found is not None

@@ -7,6 +7,7 @@ from prometheus_client import generate_latest
 from edgesplit.wire.headers import ExecutionKey
 from edgesplit_agent.reporting.collectors.power.sensor import Power
 from edgesplit_agent.reporting.metrics import PrometheusMetrics
+from edgesplit_agent.reporting.metrics_page import registry_of
 from edgesplit_agent.reporting.serving_counters import ServingCounters
 from edgesplit_agent.reporting.usage import UsageBook
 from tests.monitoring.promtool import declared, promtool
@@ -20,7 +21,7 @@ def counters() -> tuple[PrometheusMetrics, ServingCounters]:
 
 def lines(metrics: PrometheusMetrics, *words: str) -> list[str]:
     """Samples of a page that have all of these words."""
-    page = generate_latest(metrics.registry).decode().splitlines()
+    page = generate_latest(registry_of(metrics)).decode().splitlines()
     return [line for line in page if not line.startswith("#") and all(word in line for word in words)]
 
 
@@ -91,6 +92,6 @@ def test_a_page_keeps_to_the_conventions() -> None:
     serving.begin("yolo", 1)
     serving.completed("yolo", 1, 0.2)
     serving.failed("yolo", 1, "request-failed")
-    page = generate_latest(metrics.registry)
+    page = generate_latest(registry_of(metrics))
     assert not [name for name in declared(page.decode()) if name.endswith("_created")]
     assert promtool("check", "metrics", said=page) == ""

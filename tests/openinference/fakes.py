@@ -14,9 +14,10 @@ import numpy as np
 
 from edgesplit.errors import EdgesplitError, InvalidTensor
 from edgesplit.wire.tensor_spec import TensorSpec
-from edgesplit.wire.tensors import BFLOAT16, DTYPES, TEXT, Array, as_bfloat16, check_inputs, widened
+from edgesplit.wire.tensors import DTYPES, TEXT, Array, as_bfloat16, check_inputs, widened
 from edgesplit_agent.configuration import HttpSection
-from edgesplit_agent.http_server import HttpEndpoint
+from edgesplit_agent.http.endpoint import HttpEndpoint
+from edgesplit_agent.openinference.memory import Memory
 from edgesplit_agent.reporting.metrics import PrometheusMetrics
 from edgesplit_agent.serving.served_models import ModelDescription
 
@@ -87,7 +88,7 @@ class FakeModels:
 
 
 def _doubled(array: Array) -> Array:
-    if array.dtype == BFLOAT16:
+    if array.dtype == DTYPES["bfloat16"]:
         return as_bfloat16(widened(array) * 2)
     return array if array.dtype == bool else np.asarray(array * 2)
 
@@ -100,6 +101,12 @@ class Served:
     endpoint: HttpEndpoint
     address: str
     client: aiohttp.ClientSession
+
+    @property
+    def memory(self) -> Memory:
+        """What bodies take; once somebody connected."""
+        assert self.endpoint.application is not None
+        return self.endpoint.application.inference.memory
 
 
 @asynccontextmanager

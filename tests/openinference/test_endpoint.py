@@ -245,4 +245,4 @@ async def test_what_requests_held_is_given_back_when_they_end() -> None:
         body, header = binary_body()
         for data, headers in ((body, header), (body[:-1], header), (body + b"!", header), (b"{", {})):
             await post(server, "/v2/models/double/infer", data=data, headers=headers)
-        assert server.endpoint.inference.memory.used_bytes == 0
+        assert server.memory.used_bytes == 0

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgesplit.daemon import http_guard
-from edgesplit_agent import http_server
+from edgesplit_agent.http import application, endpoint
 from edgesplit_agent.openinference import answers, bodies
 from tests.openinference.fakes import Served, served
 from tests.openinference.test_endpoint import LENGTH, X, binary_body, json_body, post
@@ -22,7 +22,7 @@ URL = "/v2/models/double/infer"
 
 @pytest.fixture(autouse=True)
 def _short_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "LINGER_S", 0.1)
+    monkeypatch.setattr(application, "LINGER_S", 0.1)
 
 
 async def raw(server: Served, *parts: bytes, end: bool = False) -> bytes:
@@ -111,7 +111,7 @@ async def test_a_client_that_stalls_is_not_waited_for(monkeypatch: pytest.Monkey
         answer = await raw(server, request(body[:-4], f"{LENGTH}: {header[LENGTH]}", length=len(body)))
         assert b"408" in answer.splitlines()[0]
         assert b"too slowly" in answer
-        assert server.endpoint.inference.memory.used_bytes == 0
+        assert server.memory.used_bytes == 0
 
 
 async def test_a_client_that_trickles_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +146,7 @@ async def test_a_client_that_does_not_read_its_answer_is_cut_off(monkeypatch: py
         for _ in range(4):  # more answers than the two sockets' buffers hold
             writer.write(head.encode() + large.tobytes())
         await until(lambda: server.endpoint.connections == 0)
-        assert server.endpoint.inference.memory.used_bytes == 0
+        assert server.memory.used_bytes == 0
         writer.close()
 
 
@@ -157,12 +157,12 @@ async def test_requests_that_hold_too_much_together_are_told_to_come_back() -> N
         host, port = server.address.split(":")
         _, holder = await asyncio.open_connection(host, int(port))
         holder.write(request(head + b"." * 2500, f"{LENGTH}: {len(head)}", length=len(head) + 3000))
-        await until(lambda: server.endpoint.inference.memory.used_bytes >= 2500)
+        await until(lambda: server.memory.used_bytes >= 2500)
         status, headers, answer = await post(server, URL, data=head + b"." * 3000, headers={LENGTH: str(len(head))})
         assert (status, headers["Retry-After"]) == (429, "1")
         assert json.loads(answer)["code"] == "overloaded"
         holder.close()
-        await until(lambda: server.endpoint.inference.memory.used_bytes == 0)
+        await until(lambda: server.memory.used_bytes == 0)
         assert (await post(server, URL, json=json_body()))[0] == 200
 
 
@@ -180,14 +180,14 @@ async def test_connections_above_the_limit_are_told_so() -> None:
 
 
 async def test_a_connection_that_says_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "IDLE_S", 0.1)
+    monkeypatch.setattr(endpoint, "IDLE_S", 0.1)
     async with served() as server:
         assert await raw(server) == b""
         assert await raw(server, b"GET /v2 HT") == b""
 
 
 async def test_a_header_must_be_whole_within_seconds_however_it_trickles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "HEADER_S", 0.3)
+    monkeypatch.setattr(endpoint, "HEADER_S", 0.3)
     async with served() as server:
         host, port = server.address.split(":")
         assert await raw(server) == b""
@@ -207,8 +207,8 @@ async def test_a_header_must_be_whole_within_seconds_however_it_trickles(monkeyp
 async def test_a_connection_kept_alive_is_closed_when_idle_and_its_second_header_is_watched_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(http_server, "IDLE_S", 0.3)
-    monkeypatch.setattr(http_server, "HEADER_S", 0.3)
+    monkeypatch.setattr(endpoint, "IDLE_S", 0.3)
+    monkeypatch.setattr(endpoint, "HEADER_S", 0.3)
     live = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
     async with served() as server:
         assert (await raw(server, live)).endswith(b'{"live":true}')
@@ -217,8 +217,8 @@ async def test_a_connection_kept_alive_is_closed_when_idle_and_its_second_header
 
 
 async def test_a_request_that_takes_longer_than_any_header_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "IDLE_S", 0.1)
-    monkeypatch.setattr(http_server, "HEADER_S", 0.1)
+    monkeypatch.setattr(endpoint, "IDLE_S", 0.1)
+    monkeypatch.setattr(endpoint, "HEADER_S", 0.1)
     async with served() as server:
         server.models.open.clear()
         waiting = asyncio.create_task(post(server, URL, json=json_body()))

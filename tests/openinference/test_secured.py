@@ -20,7 +20,7 @@ from edgesplit.trust.tokens import TokenGrant
 from edgesplit_agent.artifacts.sources import CONTROLLER, Source
 from edgesplit_agent.artifacts.transfer import Transfers
 from edgesplit_agent.configuration import HttpSection
-from edgesplit_agent.http_server import HttpEndpoint
+from edgesplit_agent.http.endpoint import HttpEndpoint
 from edgesplit_agent.reporting.metrics import PrometheusMetrics
 from tests.dataplane.fleets import MadeFleet
 from tests.openinference.fakes import FakeModels
@@ -167,9 +167,9 @@ async def test_half_open_handshakes_are_bounded_and_serving_goes_on(
     fleet: MadeFleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edgesplit.trust.https_entrance import EntranceLimits
-    from edgesplit_agent import http_server
+    from edgesplit_agent.http import endpoint
 
-    monkeypatch.setattr(http_server, "EntranceLimits", lambda: EntranceLimits(per_address=8, within_s=60.0))
+    monkeypatch.setattr(endpoint, "EntranceLimits", lambda: EntranceLimits(per_address=8, within_s=60.0))
     async with secured(fleet, tmp_path) as server:
         strangers = []
         for _ in range(100):

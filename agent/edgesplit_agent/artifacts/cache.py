@@ -24,10 +24,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import aiohttp
 import structlog
 
 from edgesplit.errors import ArtifactCorrupt, ArtifactError, ArtifactMissing, CacheUnwritable
+from edgesplit.late_libraries import aiohttp
 from edgesplit.retrying import Retry, RetryRule, retry_after
 from edgesplit.trust.tls import TlsContexts
 from edgesplit_agent.artifacts.cache_locks import Leases, claimed, folder_lock, is_claimed

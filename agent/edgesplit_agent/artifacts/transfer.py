@@ -13,10 +13,10 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-import aiohttp
 import msgspec
 
 from edgesplit.errors import ArtifactCorrupt, ArtifactMissing
+from edgesplit.late_libraries import aiohttp, imported
 from edgesplit.trust.tls import TlsContexts
 from edgesplit_agent.artifacts.sources import Source
 
@@ -52,11 +52,11 @@ class Transfers:
 
     async def held(self, source: Source, digests: Collection[str]) -> frozenset[str]:
         """Which of the blobs a peer says it holds; none where it does not answer in time."""
-        body = msgspec.json.encode({"digests": sorted(digests)})
+        body, client = msgspec.json.encode({"digests": sorted(digests)}), await self._session()
         try:
             async with (
                 asyncio.timeout(ASK_S),
-                self._session().post(
+                client.post(
                     f"{source.url}/blobs/held", data=body, allow_redirects=False, ssl=self._tls(source)
                 ) as response,
             ):
@@ -69,13 +69,14 @@ class Transfers:
 
     async def latency_s(self, source: Source, digest: str) -> float | None:
         """Half the round trip of a request on an open connection; None where it does not answer. [s]"""
+        client = await self._session()
         try:
             async with asyncio.timeout(ASK_S):
                 taken_s: list[float] = []
                 for _ in range(2):  # the first one connects
                     started = time.monotonic()
                     url = f"{source.url}/blobs/{digest}"
-                    async with self._session().head(url, allow_redirects=False, ssl=self._tls(source)):
+                    async with client.head(url, allow_redirects=False, ssl=self._tls(source)):
                         taken_s.append(time.monotonic() - started)
                 return min(taken_s) / 2
         except (aiohttp.ClientError, TimeoutError, OSError):
@@ -83,10 +84,11 @@ class Transfers:
 
     async def unreachable(self, source: Source) -> str:
         """Why a source does not answer; empty where it does, whatever it says."""
+        client = await self._session()
         try:
             async with (
                 asyncio.timeout(ASK_S),
-                self._session().get(f"{source.url}/healthz", allow_redirects=False, ssl=self._tls(source)),
+                client.get(f"{source.url}/healthz", allow_redirects=False, ssl=self._tls(source)),
             ):
                 return ""
         except TimeoutError:
@@ -111,7 +113,8 @@ class Transfers:
         have = size_of(partial) or 0
         headers = {"Range": f"bytes={have}-"} if have else {}
         url = f"{source.url}/blobs/{digest}"
-        async with self._session().get(url, headers=headers, allow_redirects=False, ssl=self._tls(source)) as response:
+        client = await self._session()
+        async with client.get(url, headers=headers, allow_redirects=False, ssl=self._tls(source)) as response:
             if response.status == 416:  # the partial file is as long as the blob, or longer
                 await response.read()
             elif response.status not in {200, 206}:
@@ -129,8 +132,10 @@ class Transfers:
             return True
         return self._contexts.to_nodes if source.is_peer else self._contexts.to_controller
 
-    def _session(self) -> aiohttp.ClientSession:
+    async def _session(self) -> aiohttp.ClientSession:
         if self._client is None:
+            await imported(aiohttp)
+        if self._client is None:  # nobody was quicker
             self._client = aiohttp.ClientSession(
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=STALL_S), auto_decompress=False
             )

@@ -21,9 +21,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from edgesplit.late_libraries import np
+from edgesplit.wire.tensors import Array
 from edgesplit_agent.compute.recent_runs import RecentRuns
 from edgesplit_agent.compute.runtime import RuntimeOptions
 
@@ -43,7 +42,7 @@ as long as a run does on the slower node."""
 
 
 @functools.cache
-def _displacing() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _displacing() -> tuple[Array, Array]:
     return np.zeros(DISPLACING_BYTES, np.uint8), np.ones(DISPLACING_BYTES, np.uint8)
 
 

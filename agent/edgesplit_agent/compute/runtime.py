@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import structlog
 
 from edgesplit.control.component_messages import ComponentSpec
@@ -26,6 +25,7 @@ from edgesplit.daemon.heap import trim_heap
 from edgesplit.daemon.inference_runtime.late_runtime import inference_runtime
 from edgesplit.daemon.inference_runtime.runtime_abilities import with_bfloat16
 from edgesplit.errors import PreparationFailed, RuntimeStarved, first_line
+from edgesplit.late_libraries import np
 from edgesplit.retrying import is_passing
 from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit.wire.tensors import DTYPES, FLOAT_DTYPES, Array, zeros_of

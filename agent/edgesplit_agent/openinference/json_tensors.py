@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from edgesplit.errors import InvalidTensor
+from edgesplit.late_libraries import np
 from edgesplit.wire.tensors import DTYPES, FLOAT_DTYPES, Array, as_bfloat16, widened
 
 __all__ = ["array_from_json", "json_from_array"]

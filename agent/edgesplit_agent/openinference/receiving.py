@@ -13,9 +13,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
-import numpy as np
-
 from edgesplit.errors import InvalidInput, Overloaded
+from edgesplit.late_libraries import np
 from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit.wire.tensors import DTYPES, TEXT, Array, as_bytes
 from edgesplit_agent.configuration import HttpSection

@@ -2,7 +2,7 @@
 
 Owns: the way of a request from its headers to its answer. Its rule: it decides nothing about models; whatever goes
 wrong is answered with a status and one sentence, and what an unknown client sends is never held beyond the limits. Not
-here: the listening socket (`http_server.py`), receiving and sending (`receiving.py`, `answers.py`), parsing and rendering.
+here: the listening socket (`http/endpoint.py`), receiving and sending (`receiving.py`, `answers.py`), parsing and rendering.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from edgesplit.errors import InvalidTensor
+from edgesplit.late_libraries import np
 from edgesplit.wire.tensors import Array
 
 __all__ = ["LEAST_TEXT_BYTES", "bytes_of_texts", "json_of_texts", "texts_of_bytes", "texts_of_json"]

@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
-import numpy as np
 import structlog
 
 from edgesplit.control.profile_messages import CodecTimes
+from edgesplit.late_libraries import np
 from edgesplit.wire.codecs import CODECS, available_codecs
 from edgesplit.wire.frames import pack_tensor, unpack_tensors
 from edgesplit.wire.tensors import Array

@@ -2,7 +2,7 @@
 
 Owns: the sums behind `Usage` messages. Its rule: where a sensor is integrated, computing waits for the reading that
 covers it; else energy is seconds times the watts known at that time; a sum carries the weakest origin that went into
-it. Not here: watts (`reporting/collectors/power/meter.py`), publishing (`reporting/reporter.py`), Prometheus (`http_server.py`).
+it. Not here: watts (`reporting/collectors/power/meter.py`), publishing (`reporting/reporter.py`), Prometheus (`metrics.py`).
 """
 
 from __future__ import annotations

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
 import structlog
 from msgspec.structs import replace
 
 from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.errors import EdgesplitError, InvalidMetric, first_line
+from edgesplit.late_libraries import np
 from edgesplit.planning.output_noise import Measure, comparable, load_metric
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.compute.interruption import Interruption

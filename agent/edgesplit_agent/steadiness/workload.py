@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
+from edgesplit.late_libraries import np
 
 __all__ = ["SIDE", "Workload"]
 

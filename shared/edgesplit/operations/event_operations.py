@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgesplit.control.event_kinds import EventSelection
-from edgesplit.operations.tagged_operation import TaggedOperation
+from edgesplit.operations.exchange import TaggedOperation
 
 __all__ = ["EventOperation", "ListEvents"]
 

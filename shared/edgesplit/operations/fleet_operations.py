@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from edgesplit.control.figure_messages import Steadiness
-from edgesplit.operations.tagged_operation import TaggedOperation
+from edgesplit.operations.exchange import TaggedOperation
 
 __all__ = [
     "FailingRow",

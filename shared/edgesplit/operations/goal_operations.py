@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+from edgesplit.operations.exchange import TaggedOperation
 from edgesplit.operations.plan_summary import PlanSummary
-from edgesplit.operations.tagged_operation import TaggedOperation
 from edgesplit.planning.goals import PinRule
 
 __all__ = [

@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from edgesplit.control.figure_messages import AskedSizes
-from edgesplit.operations.tagged_operation import TaggedOperation
+from edgesplit.operations.exchange import TaggedOperation
 from edgesplit.planning.goals import Goals
 from edgesplit.wire.tensor_spec import TensorSpec
 

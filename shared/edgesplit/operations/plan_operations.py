@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
+from edgesplit.operations.exchange import TaggedOperation
 from edgesplit.operations.fleet_operations import SpeedRow
 from edgesplit.operations.goal_operations import PinRow
-from edgesplit.operations.tagged_operation import TaggedOperation
 from edgesplit.operations.waiting_document import WaitingDocument
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import Goals

@@ -10,9 +10,9 @@ from typing import Literal
 
 import msgspec
 
+from edgesplit.operations.exchange import TaggedOperation
 from edgesplit.operations.goal_operations import LimitChange
 from edgesplit.operations.plan_summary import PlanSummary
-from edgesplit.operations.tagged_operation import TaggedOperation
 from edgesplit.planning.explanation import BindingConstraint, CutReason, LimitRelaxation
 from edgesplit.planning.plan import Concession, NodeShare
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from edgesplit.operations.tagged_operation import TaggedOperation
+from edgesplit.operations.exchange import TaggedOperation
 
 __all__ = [
     "AddClientToken",

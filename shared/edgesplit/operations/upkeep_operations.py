@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from edgesplit.operations.tagged_operation import TaggedOperation
+from edgesplit.operations.exchange import TaggedOperation
 
 __all__ = [
     "BackupOffer",

@@ -13,9 +13,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-import numpy as np
-
 from edgesplit.errors import InvalidMetric, first_line
+from edgesplit.late_libraries import np
 from edgesplit.wire.tensors import DTYPES, Array, widened
 
 __all__ = ["Measure", "Metric", "comparable", "load_metric", "output_noise"]

@@ -11,9 +11,9 @@ from collections import deque
 from dataclasses import dataclass, field
 
 import msgspec
-import numpy as np
 
 from edgesplit.errors import FrameMalformed, FrameTooLarge
+from edgesplit.late_libraries import np
 from edgesplit.wire.codecs import payload_layout
 from edgesplit.wire.frames import PREFIX, Begun, Frame, FrameKind, FrameLimits, Prefix, decode_header, decode_prefix
 from edgesplit.wire.headers import Header, Hello, Infer, Result, TensorHead, Tensors

@@ -7,27 +7,25 @@ frames (`wire/frames.py`).
 numpy has no bfloat16. In this process it is a structure of one uint16 of that name, which numpy saves and compares like any
 other type; arrays of the package ml_dtypes are taken, and `given_out` makes such of them where that package is installed.
 Texts are arrays of Python's str.
+
+Names and sizes are known without numpy, which an agent that holds no model does not load.
 """
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgesplit.errors import InvalidTensor
+from edgesplit.late_libraries import np
 from edgesplit.wire.tensor_spec import TensorSpec
 
-_foreign: Any = None
-with contextlib.suppress(ImportError):  # no dependency of the client library or of an agent
-    from ml_dtypes import bfloat16 as _foreign
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = [
-    "BFLOAT16",
     "DTYPES",
     "FLOAT_DTYPES",
     "TEXT",
@@ -47,34 +45,65 @@ __all__ = [
     "zeros_of",
 ]
 
-Array = NDArray[Any]
+Array: TypeAlias = "NDArray[Any]"
 
-BFLOAT16 = np.dtype([("bfloat16", "<u2")])
-"""The upper half of a float32."""
-_SAVED = np.dtype("V2")
-"""What numpy.savez makes of an array of ml_dtypes.bfloat16: its bits, without its name."""
 FLOAT_DTYPES = frozenset({"bfloat16", "float16", "float32", "float64"})
-DTYPES: Mapping[str, np.dtype[Any]] = {
-    "bfloat16": BFLOAT16,
-    **{
-        name: np.dtype(name)
-        for name in (
-            *("float16", "float32", "float64"),
-            *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"),
-        )
-    },
+_ITEM_BYTES: Mapping[str, int] = {
+    **{"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8},
+    **{"int8": 1, "int16": 2, "int32": 4, "int64": 8, "uint8": 1, "uint16": 2, "uint32": 4, "uint64": 8, "bool": 1},
 }
+"""Of an element of numbers, by the name of its dtype on the wire. [B]"""
+
+
+class _Dtypes(Mapping[str, "np.dtype[Any]"]):
+    """Made when the first is asked for; that of bfloat16 holds the upper half of a float32."""
+
+    _made: Mapping[str, np.dtype[Any]] | None = None
+
+    def __getitem__(self, name: str) -> np.dtype[Any]:
+        if self._made is None:
+            plain = {name: np.dtype(name) for name in _ITEM_BYTES if name != "bfloat16"}
+            self._made = {"bfloat16": np.dtype([("bfloat16", "<u2")]), **plain}
+        return self._made[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in _ITEM_BYTES
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_ITEM_BYTES)
+
+    def __len__(self) -> int:
+        return len(_ITEM_BYTES)
+
+
+DTYPES: Mapping[str, np.dtype[Any]] = _Dtypes()
 """Numpy dtypes of numbers by the name they have on the wire."""
+_SAVED = "V2"
+"""What numpy.savez makes of an array of ml_dtypes.bfloat16: its bits, without its name."""
 TEXT = "str"
 """Name on the wire of texts, whose elements have no fixed size."""
 TEXT_BYTES = 64
 """What an element of a tensor of texts is taken to need in memory: an object of Python's, and a word. [B]"""
-TRAVELLING = frozenset({*DTYPES, TEXT})
+TRAVELLING = frozenset({*_ITEM_BYTES, TEXT})
 """All that may travel; everything else is refused."""
-_NAMES = {dtype: name for name, dtype in DTYPES.items()}
-"""numpy spells a dtype's name anew each time it is asked; hot paths look it up."""
 _TEXT_KINDS = "OUT"
 """Kinds of numpy's dtypes that hold texts: objects, texts of one width, texts of any width."""
+
+
+@functools.cache
+def _names() -> Mapping[np.dtype[Any], str]:
+    """Names by dtype: numpy spells a dtype's name anew each time it is asked; hot paths look it up."""
+    return {dtype: name for name, dtype in DTYPES.items()}
+
+
+@functools.cache
+def _foreign() -> Any:
+    """bfloat16 as ml_dtypes has it; None where that is not installed."""
+    try:
+        from ml_dtypes import bfloat16  # noqa: PLC0415 - no dependency of the client library or of an agent
+    except ImportError:
+        return None
+    return bfloat16
 
 
 def contiguous(name: str, array: Array) -> Array:
@@ -88,13 +117,13 @@ def contiguous(name: str, array: Array) -> Array:
         InvalidTensor: Its dtype cannot travel (objects that are no texts, complex numbers).
     """
     array = np.asarray(array)
-    if array.dtype in _NAMES and array.flags.c_contiguous:
+    if array.dtype in _names() and array.flags.c_contiguous:
         return array
     if array.dtype.kind in _TEXT_KINDS:
         return _texts(name, array)
     if array.dtype == _SAVED or array.dtype.name == "bfloat16":
-        return np.asarray(array, order="C").view(BFLOAT16)
-    known = _NAMES.get(array.dtype) or array.dtype.name
+        return np.asarray(array, order="C").view(DTYPES["bfloat16"])
+    known = _names().get(array.dtype) or array.dtype.name
     if known not in DTYPES:
         raise InvalidTensor(f"tensor {name!r} has dtype {known}, which cannot be sent: use {_known()}")
     # ascontiguousarray would turn a scalar into a vector.
@@ -113,12 +142,12 @@ def _texts(name: str, array: Array) -> Array:
 
 def dtype_name(array: Array) -> str:
     """The name of an array's dtype, as on the wire."""
-    return _NAMES.get(array.dtype) or (TEXT if array.dtype.kind in _TEXT_KINDS else array.dtype.name)
+    return _names().get(array.dtype) or (TEXT if array.dtype.kind in _TEXT_KINDS else array.dtype.name)
 
 
 def item_bytes(dtype: str) -> int:
     """What an element takes in memory. [B]"""
-    return TEXT_BYTES if dtype == TEXT else DTYPES[dtype].itemsize
+    return TEXT_BYTES if dtype == TEXT else _ITEM_BYTES[dtype]
 
 
 def tensor_bytes(spec: TensorSpec) -> int:
@@ -143,7 +172,7 @@ def drawn(dtype: str, shape: Sequence[int], generator: np.random.Generator) -> A
 
 def widened(array: Array) -> Array:
     """bfloat16 as float32, exactly; any other array as it is."""
-    if array.dtype != BFLOAT16:
+    if array.dtype != DTYPES["bfloat16"]:
         return array
     return np.asarray(np.left_shift(array["bfloat16"], 16, dtype=np.uint32)).view(np.float32)
 
@@ -155,12 +184,12 @@ def as_bfloat16(array: Array) -> Array:
         rounded = (bits + (0x7FFF + (bits >> 16 & 1))) >> 16
     # Rounding would carry some of what is no number into infinity.
     quiet = np.where((bits & 0x7FFFFFFF) > 0x7F800000, (bits >> 16) | 0x40, rounded)
-    return np.asarray(quiet, dtype=np.uint16, order="C").view(BFLOAT16)
+    return np.asarray(quiet, dtype=np.uint16, order="C").view(DTYPES["bfloat16"])
 
 
 def given_out(array: Array) -> Array:
     """An array as a program gets it: bfloat16 as ml_dtypes has it, where that is installed."""
-    return array.view(_foreign) if _foreign is not None and array.dtype == BFLOAT16 else array
+    return array.view(_foreign()) if array.dtype == DTYPES["bfloat16"] and _foreign() is not None else array
 
 
 def as_bytes(array: Array) -> memoryview:

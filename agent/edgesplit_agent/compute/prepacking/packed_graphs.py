@@ -24,11 +24,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 import structlog
 
 from edgesplit.control.component_messages import ComponentSpec
 from edgesplit.errors import PreparationFailed, RuntimeStarved
+from edgesplit.late_libraries import np
 from edgesplit.wire.tensors import FLOAT_DTYPES, Array, drawn
 from edgesplit_agent.compute.prepacking.external_data import Entries, external_entries, with_external_entries
 from edgesplit_agent.compute.prepacking.prepacked_format import SAVES_PREPACKED, TRIED, is_prepacked, moved_buffers

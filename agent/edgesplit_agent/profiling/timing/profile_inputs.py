@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import numpy as np
-
+from edgesplit.late_libraries import np
 from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit.wire.tensors import DTYPES, Array, drawn
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-import numpy as np
-from numpy.typing import NDArray
+from edgesplit.late_libraries import np
+from edgesplit.wire.tensors import Array
 
 __all__ = ["Sample", "fit_transitions"]
 
@@ -63,7 +63,7 @@ def fit_transitions(samples: Sequence[Sample]) -> dict[str, float]:
     return {kind: float(cost) for kind, cost in zip(kinds, costs, strict=True) if cost > 0}
 
 
-def _solved(matrix: NDArray[np.float64], wanted: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+def _solved(matrix: Array, wanted: Array) -> tuple[float, Array]:
     # Bytes are large numbers and seconds small ones: columns of unit length keep the solution accurate.
     lengths = np.maximum(np.linalg.norm(matrix, axis=0), 1e-300)
     found = np.linalg.lstsq(matrix / lengths, wanted, rcond=None)[0]

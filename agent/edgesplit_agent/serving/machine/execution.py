@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from edgesplit.control.component_messages import ComponentSpec, Route
 from edgesplit.control.plan_messages import EpochSpec
 from edgesplit.errors import InvalidTensor
+from edgesplit.late_libraries import np
 from edgesplit.wire.headers import ExecutionKey
 from edgesplit.wire.tensor_spec import TensorSpec
 from edgesplit.wire.tensors import Array, dtype_name

@@ -13,9 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
-
 from edgesplit.errors import InvalidTensor, RequestFailed, SizesRefused
+from edgesplit.late_libraries import np
 from edgesplit.wire.headers import ExecutionKey, joint_name
 from edgesplit.wire.tensors import Array
 from edgesplit_agent.serving.machine.actions import Action, EmitEvent, WakeAt

@@ -19,10 +19,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from edgesplit.daemon.inference_runtime.late_runtime import inference_runtime
-from edgesplit.wire.tensors import BFLOAT16, Array, contiguous
+from edgesplit.late_libraries import np
+from edgesplit.wire.tensors import DTYPES, Array, contiguous
 
 __all__ = [
     "BfloatSession",
@@ -53,7 +52,7 @@ _FATAL = 4
 def as_value(array: Array) -> Any:
     """A value on the memory of an array of numbers, which must outlive it."""
     array = contiguous("", array)
-    if array.dtype == BFLOAT16:
+    if array.dtype == DTYPES["bfloat16"]:
         return inference_runtime().OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(np.uint16), _ELEMENT)
     return inference_runtime().OrtValue.ortvalue_from_numpy(array)
 
@@ -65,9 +64,9 @@ def as_array(value: Any) -> Any:
     shape = tuple(value.shape())
     count = math.prod(shape)
     if not count:
-        return np.zeros(shape, BFLOAT16)
+        return np.zeros(shape, DTYPES["bfloat16"])
     memory = (ctypes.c_uint16 * count).from_address(value.data_ptr())
-    return np.frombuffer(memoryview(memory), np.uint16).copy().reshape(shape).view(BFLOAT16)
+    return np.frombuffer(memoryview(memory), np.uint16).copy().reshape(shape).view(DTYPES["bfloat16"])
 
 
 def run_arrays(

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from edgesplit.operations.tagged_operation import TaggedOperation
+from edgesplit.operations.exchange import TaggedOperation
 
 __all__ = ["CheckRow", "Diagnose", "DiagnosisDocument", "Verdict"]
 

@@ -10,8 +10,8 @@ from typing import Literal
 
 import msgspec
 
+from edgesplit.operations.exchange import TaggedOperation
 from edgesplit.operations.fleet_operations import LinkRow
-from edgesplit.operations.tagged_operation import TaggedOperation
 
 __all__ = [
     "ActiveModelRow",

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from edgesplit.operations.tagged_operation import TaggedOperation
+from edgesplit.operations.exchange import TaggedOperation
 from edgesplit.planning.plan import TimelineEntry
 
 __all__ = ["ShowTrace", "TraceClock", "TraceDocument", "TraceGap", "TraceStep"]

@@ -20,9 +20,8 @@ import importlib.util
 from collections.abc import Mapping
 from functools import cache
 
-import numpy as np
-
 from edgesplit.errors import FrameMalformed, InvalidInput
+from edgesplit.late_libraries import np
 from edgesplit.wire.codecs.codec import Codec, Encoded, PayloadLayout, Shape, elements
 from edgesplit.wire.codecs.fp16 import Half
 from edgesplit.wire.codecs.int8 import WholeInteger

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import msgspec
-import numpy as np
 
+from edgesplit.late_libraries import np
 from edgesplit.wire.tensors import Array
 
 __all__ = ["CHUNK", "Codec", "Encoded", "PayloadLayout", "Shape", "chunks", "elements"]

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
+from edgesplit.late_libraries import np
 from edgesplit.wire.codecs.codec import Encoded, PayloadLayout, Shape, chunks
 from edgesplit.wire.tensors import DTYPES, FLOAT_DTYPES, Array
 

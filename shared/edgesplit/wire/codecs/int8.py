@@ -13,9 +13,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from edgesplit.errors import FrameMalformed
+from edgesplit.late_libraries import np
 from edgesplit.wire.codecs.codec import CHUNK, Encoded, PayloadLayout, Shape, chunks
 from edgesplit.wire.tensors import DTYPES, FLOAT_DTYPES, Array, as_bfloat16, widened
 

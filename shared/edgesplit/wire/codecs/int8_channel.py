@@ -12,17 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import numpy as np
-
 from edgesplit.errors import FrameMalformed
+from edgesplit.late_libraries import np
 from edgesplit.wire.codecs.codec import CHUNK, Encoded, PayloadLayout, Shape, elements
 from edgesplit.wire.codecs.int8 import LEVELS, LIMIT, SMALLEST_STEP, working_dtype
 from edgesplit.wire.tensors import DTYPES, FLOAT_DTYPES, Array, as_bfloat16, widened
 
 __all__ = ["ChannelInteger", "channels_of"]
 
-_SINGLE = np.dtype("<f4")
-_PARAMETER_BYTES = 2 * _SINGLE.itemsize
+_SINGLE, _SINGLE_BYTES = "<f4", 4
+_PARAMETER_BYTES = 2 * _SINGLE_BYTES
 _FINEST = 1 / 16
 """Of a step: what the least value may lose when it is rounded to single precision."""
 

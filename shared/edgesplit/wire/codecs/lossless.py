@@ -13,9 +13,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
-import numpy as np
-
 from edgesplit.errors import FrameMalformed
+from edgesplit.late_libraries import np
 from edgesplit.wire.codecs.codec import Codec, Encoded, PayloadLayout, Shape
 from edgesplit.wire.tensors import Array, as_bytes
 

@@ -7,9 +7,9 @@ elements, or nothing. Not here: codecs, which code numbers alone.
 from __future__ import annotations
 
 import msgspec
-import numpy as np
 
 from edgesplit.errors import FrameMalformed, InvalidTensor
+from edgesplit.late_libraries import np
 from edgesplit.wire.codecs.codec import Shape, elements
 from edgesplit.wire.tensors import Array, as_bytes
 

@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-import numpy as np
-
+from edgesplit.late_libraries import np
 from edgesplit.wire.tensors import FLOAT_DTYPES, Array, dtype_name, widened
 
 __all__ = ["Alike", "Gathering", "Gatherings", "rows_of", "same_rows", "stacked"]

@@ -19,7 +19,7 @@ __all__ = ["status"]
     epilog=help_epilog(
         "splitctl status\nsplitctl status --json | jq -r '.problems[].what'",
         "{ok, problems: [{severity, what, do}], models: [{name, serving, epoch, requests_per_s, latency_p50_s, failed, source, "
-        "on_fallback}], nodes: [{name, state, last_seen_s}]}; severity is error or warning, state is online, offline or "
+        "on_fallback}], nodes: [{name, state, last_seen_s}], notes: [{what, do}]}; severity is error or warning, state is online, offline or "
         "refused.",
     )
 )
