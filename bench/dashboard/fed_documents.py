@@ -161,7 +161,7 @@ def _changed(value: Any, chosen: set[str], rename: Callable[[str], str]) -> Any:
             rename(key) if key in {*NODES, MODEL} else key: _changed(inner, chosen, rename)
             for key, inner in value.items()
         }
-    return [_changed(inner, chosen, rename) for inner in value] if isinstance(value, list) else value
+    return [_changed(inner, chosen, rename) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _recorded(name: str) -> Any:

@@ -8,8 +8,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
 from bench.dashboard.chromium import OVERFLOWING
+from tests.waiting import blocking_until
 
-__all__ = ["barriers", "missed_by_the_keyboard", "too_wide"]
+__all__ = ["barriers", "missed_by_the_keyboard", "too_wide", "walk_the_network"]
 
 LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 SPARE_STOPS = 20
@@ -61,3 +62,14 @@ def missed_by_the_keyboard(page: Page) -> list[str]:
     missed = [f"never reached: {name}" for index, name in enumerate(names) if index not in met]
     unseen = sorted({stop["index"] for stop in stops if stop["index"] >= 0 and not stop["seen"]})
     return missed + [f"focus is not seen: {names[index]}" for index in unseen]
+
+
+def walk_the_network(page: Page) -> None:
+    """Come to something of the network by arrow keys, which is said as soon as the network is laid out."""
+    page.locator(".graph-picture canvas").focus()
+
+    def walked() -> bool:
+        page.keyboard.press("ArrowRight")
+        return page.locator(".graph-card").is_visible()
+
+    blocking_until(walked, "a card of what the arrow keys came to")

@@ -16,7 +16,7 @@ from bench.dashboard.chromium import PAGES, View, view
 from bench.dashboard.scene import Scene, scene
 from demo.fleet import EmulatedLink
 from tests.brokers import running_mosquitto
-from tests.dashboard.in_browser.reading import barriers, missed_by_the_keyboard, too_wide
+from tests.dashboard.in_browser.reading import barriers, missed_by_the_keyboard, too_wide, walk_the_network
 from tests.waiting import blocking_until
 
 WITHIN_MS = 90_000
@@ -78,13 +78,7 @@ def test_a_node_of_the_map_is_opened_and_the_network_is_walked_by_keys(fleet: Sc
     shown.page.keyboard.press("Enter")
     expect(shown.page.locator("h1")).to_have_text("edge")
     shown.open(fleet.base, "model", model=fleet.model)
-    shown.page.locator(".graph-picture canvas").focus()
-
-    def walked() -> bool:  # the network is laid out meanwhile
-        shown.page.keyboard.press("ArrowRight")
-        return shown.page.locator(".graph-card").is_visible()
-
-    blocking_until(walked, "a card of what the arrow keys came to")
+    walk_the_network(shown.page)
 
 
 def test_tensors_move_along_links_and_stand_still_for_who_wants_that(browser: Browser, fleet: Scene) -> None:

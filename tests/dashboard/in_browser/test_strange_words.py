@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, expect
 from bench.dashboard.chromium import PAGES, address_of, view
 from bench.dashboard.fed_documents import MODEL, fed_documents, renamed
 from bench.dashboard.fed_server import fed_server
-from tests.dashboard.in_browser.reading import too_wide
+from tests.dashboard.in_browser.reading import too_wide, walk_the_network
 
 WITHIN_MS = 60_000
 
@@ -31,14 +31,14 @@ def test_every_page_takes_any_name_as_text_and_fits(browser: Browser, width: int
         for name in PAGES:
             opened.open(base, name, model=rename(MODEL), node=rename("edge"))
             page = opened.page
-            expect(page.locator("main")).to_contain_text(rename("edge" if name == "node" else MODEL)[:40])
+            expect(page.locator("main")).to_contain_text(rename("edge" if name == "node" else MODEL))
             if name == "model":
                 page.get_by_role("button", name="Explain this plan").click()
                 expect(page.locator(".why li").first).to_be_visible(timeout=WITHIN_MS)
-                page.locator(".graph-picture canvas").focus()
-                page.keyboard.press("ArrowRight")
-                expect(page.locator(".graph-card")).to_be_visible()
+                walk_the_network(page)
             page.evaluate("document.querySelectorAll('main details').forEach((one) => { one.open = true; })")
+            page.locator(".menu summary").click()
+            expect(page.locator(".menu-list")).to_contain_text(rename(MODEL))
             assert page.locator("main img, main script, main b:has(b)").count() == 0
             assert too_wide(page) == [], name
         assert opened.page.evaluate("window.owned") is None
