@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 from playwright.sync_api import Browser, Page
 
-from bench.dashboard.chromium import chromium, view
+from bench.dashboard.chromium import BINARY, chromium, view
 from bench.dashboard.costs import Interaction, first_paint_s, idle_shares, interactions, opening_s, transferred_bytes
 from bench.dashboard.fed_documents import MODEL, large_fleet, large_network
 from bench.dashboard.fed_server import fed_server
@@ -60,6 +60,8 @@ def main(seconds: float, pictures: Path | None, readme: Path | None, strict: boo
 
     Example: python -m bench.dashboard --readme docs
     """
+    if BINARY is None:
+        sys.exit("Chromium is not installed (sh tests/ensure_chromium.sh)")
     with chromium() as browser:
         if pictures is not None or readme is not None:
             with _running(three_nodes=readme is not None) as running:
