@@ -84,7 +84,7 @@ export class Curve {
     const points = this.#rows.map(at);
     // The active plan's own figures are those of its making: where it is one of the points, that is where it is now.
     const here = at(this.#rows.find((row) => row.active) ?? this.#active);
-    const diamond = `M${here.x} ${here.y - 10}l10 10l-10 10l-10 -10z`;
+    const diamond = `M${here.x} ${here.y - 14}l14 14l-14 14l-14 -14z`;
     this.element.replaceChildren(
       svg(
         "svg",

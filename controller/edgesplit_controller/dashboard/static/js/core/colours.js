@@ -9,8 +9,8 @@
 export const GROUNDS = { light: "#ffffff", dark: "#14181d" };
 
 export const HUES = {
-  light: ["#1c5d99", "#b3470b", "#1f7a3d", "#a32a6b", "#6b4fc0", "#7a6200", "#00757f", "#b5263a", "#5a5f66", "#7d4a2a"],
-  dark: ["#6fb3f2", "#f59a5a", "#6fcf8b", "#f08ac0", "#b3a0ff", "#d9bf4a", "#4fcbd6", "#ff8a94", "#b0b8c1", "#d1a583"],
+  light: ["#1c5d99", "#b3470b", "#1f7a3d", "#a32a6b", "#6b4fc0", "#7a6200", "#00757f", "#b5263a", "#86198f", "#7d4a2a"],
+  dark: ["#6fb3f2", "#f59a5a", "#6fcf8b", "#f08ac0", "#b3a0ff", "#d9bf4a", "#4fcbd6", "#ff8a94", "#e08cf2", "#d1a583"],
 };
 
 const KEY = "edgesplit-theme";
