@@ -110,18 +110,26 @@ def never_taken(taken: Counter[str]) -> list[str]:
 class CountedMachine(AgentMachine):
     """The agent's state machine, watched."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._states = self._epochs()
+        self._serves = self._served()
+
     def handle(self, event: MachineEvent, now_s: float) -> list[Action]:
         name = type(event).__name__
-        before, served = self._epochs(), self._served()
         actions = super().handle(event, now_s)
         counts[f"event {name}"] += 1
-        after = self._epochs()
+        if name == "Tick" and not actions:
+            return actions  # most of them, and nothing changed: whatever does is reported
+        before, served = self._states, self._serves
+        after, serves = self._epochs(), self._served()
+        self._states, self._serves = after, serves
         if before != after:
             for key in before.keys() | after.keys():
                 old, new = before.get(key, "absent"), after.get(key, "absent")
                 if old != new:
                     counts[f"epoch {name}: {old} -> {new}"] += 1
-        for model, epoch in self._served().items():
+        for model, epoch in serves.items():
             old_epoch = served.get(model)
             if old_epoch != epoch:
                 ends = tuple("none" if number is None else "epoch" for number in (old_epoch, epoch))
