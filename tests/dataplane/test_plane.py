@@ -59,6 +59,18 @@ async def test_aborts_reach_the_peer_with_code_and_sentence() -> None:
         assert edge.handler.aborts == [AbortReceived("device", ExecutionKey("m", 1, "r"), "request-failed", "it broke")]
 
 
+async def test_a_caller_that_cannot_be_told_notices_by_the_end_of_its_connection() -> None:
+    """It started again at another address, of which nobody could tell this one."""
+    async with plane("device") as device, plane("edge") as edge:
+        device.data.set_peers({"edge": edge.address})
+        await until(lambda: device.data.is_up("edge") and edge.data.callers == {"device"})
+        device.handler.lost.clear()
+        edge.data.send_abort("device", ExecutionKey("m", 1, "r"), "not-deployed", "edge has nothing of it")
+        await until(lambda: bool(device.handler.lost))
+        assert [event.peer for event in device.handler.lost] == ["edge"]
+        await until(lambda: device.data.is_up("edge"))  # it comes back, and its agent relies on it once it stays
+
+
 async def test_links_are_measured_without_any_request() -> None:
     async with plane("device", limits=Limits()) as device, plane("edge") as edge:
         assert device.data.links() == ()

@@ -18,7 +18,7 @@ from edgesplit.errors import EdgesplitError
 from edgesplit_agent.serving.machine.agent_machine import AgentMachine
 from edgesplit_agent.serving.machine.epochs import ModelEpochs
 from edgesplit_agent.serving.machine.events import Answer
-from tests.histories.simulation.simulated_agent import SimulatedAgent, SimulatedNode
+from tests.histories.simulation.simulated_agent import SimulatedNode
 from tests.histories.simulation.simulated_broker import SimulatedBroker
 from tests.histories.simulation.simulated_controller import ControllerMachine, SimulatedController
 from tests.histories.simulation.simulated_plane import SimulatedNetwork
@@ -41,8 +41,7 @@ class AskedRequest:
         number: What it asks, and so what its answer is.
         program: The agent that took it.
         sure: Nothing but its end keeps that agent from answering: it is the model's source, and can compute all of it by itself,
-            both when it was asked and when it answered, no other agent of its name confused its peers, and none of them looks for it at
-            an address that it had before (docs/failure.md).
+            both when it was asked and when it answered, and no other agent of its name confused its peers.
         answers: Its answers, and when they came. [s]
     """
 
@@ -204,12 +203,6 @@ class World:
 
     # --- requests --------------------------------------------------------------------------------------------------
 
-    def _is_found(self, agent: SimulatedAgent) -> bool:
-        """Whether nobody looks for an agent where it was before: who could be told its new address by the broker alone."""
-        running = (node.running for node in self.nodes.values())
-        links = (other.plane.links.get(agent.node.name) for other in running if other is not None)
-        return all(link is None or link.address == agent.address for link in links)
-
     def ask(self, model: str, node: str = "") -> AskedRequest | None:
         """A client asks a node, the model's source without one; None where no agent is there to be asked."""
         source = self.source_of(model)
@@ -222,7 +215,7 @@ class World:
             known = agent.machine.models.get(model)
             alone = all(rival.name != node for rival in self.rivals)
             able = known is not None and known.is_source and known.fallback is not None
-            return able and alone and not agent.ending and self._is_found(agent)
+            return able and alone and not agent.ending
 
         request = AskedRequest(
             number=len(self.requests) + 1,

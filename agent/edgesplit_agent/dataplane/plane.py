@@ -245,10 +245,15 @@ class DataPlane:
         link.send_tensors(key, tensors, deadline_s)
 
     def send_abort(self, peer: str, key: ExecutionKey, code: str, message: str) -> None:
-        """Tell a peer that a request cannot be completed on this epoch; a peer that is away is not told."""
+        """Tell a peer that a request cannot be completed on this epoch.
+
+        A peer that cannot be told waits for what never comes, until its deadline: what it has opened to here is ended, which it notices.
+        """
         link = self._links.get(peer)
-        if link is not None:
+        if link is not None and link.is_up:
             link.send_abort(key, code, message)
+        else:
+            self._incoming.drop(peer, PeerUnreachable(f"{peer} cannot be reached from here: {message}"))
 
     async def forward_infer(
         self, address: str, model: str, arrays: Mapping[str, Array], deadline_s: float | None = None

@@ -265,6 +265,16 @@ class SimulatedPlane:
         link = self.links.get(peer)
         if link is not None and link.session is not None:
             link.send(lambda far: far.emit(AbortReceived(self.node, key, code, message)))
+            return
+        for other in self.network.listening.values():
+            callers = other.links.get(self.node)
+            if (
+                other.node == peer
+                and callers is not None
+                and callers.session is not None
+                and callers.session.far is self
+            ):
+                callers.break_off(RESET_S)
 
     async def forward_infer(
         self, address: str, model: str, arrays: Mapping[str, Array], deadline_s: float | None = None

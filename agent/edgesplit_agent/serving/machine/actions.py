@@ -101,7 +101,10 @@ class SendCoded(msgspec.Struct, frozen=True, eq=False):
 
 
 class SendAbort(msgspec.Struct, frozen=True):
-    """Tell a peer that a request is given up."""
+    """Tell a peer that a request is given up.
+
+    A peer that is connected to here, and to which there is no way, notices by the end of that connection.
+    """
 
     key: ExecutionKey
     peer: str

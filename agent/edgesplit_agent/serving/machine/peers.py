@@ -10,7 +10,7 @@ request's deadline; hearing one twice changes nothing. Not here: which plan that
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from edgesplit_agent.serving.machine.actions import Action, EmitEvent, SendAbort
@@ -91,12 +91,12 @@ class SentAborts:
     def __init__(self) -> None:
         self._told: dict[str, deque[tuple[float, SendAbort]]] = {}
 
-    def tell(self, abort: SendAbort, now_s: float, peers_up: Collection[str]) -> list[Action]:
-        """Send an abort that must arrive: now, or as soon as its receiver is there."""
+    def tell(self, abort: SendAbort, now_s: float) -> list[Action]:
+        """Send an abort that must arrive: now, and again as soon as its receiver is there."""
         if abort.peer not in self._told and len(self._told) >= MOST_TOLD:
             del self._told[next(iter(self._told))]
         self._told.setdefault(abort.peer, deque(maxlen=MOST_PER_PEER)).append((now_s, abort))
-        return [abort] if abort.peer in peers_up else []
+        return [abort]
 
     def again(self, peer: str, now_s: float) -> list[SendAbort]:
         """What to say to a peer that came back."""

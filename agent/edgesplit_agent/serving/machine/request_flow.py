@@ -289,7 +289,7 @@ class RequestFlow:
             return []
         if not execution.is_source:
             self.executions.end(key, now_s)
-            return self._sent_aborts.tell(SendAbort(key, execution.spec.source, code, message), now_s, self.peers_up)
+            return self._sent_aborts.tell(SendAbort(key, execution.spec.source, code, message), now_s)
         actions = self._end_everywhere(key, code, message, now_s)
         if (joint := self.joints.gave_up(key, code, now_s)) is not None:
             return [*actions, *joint]
@@ -375,7 +375,7 @@ class RequestFlow:
             message = f"{self.node} does not have epoch {key.epoch} of {key.model!r}"
             for peer in sorted({peer for peer, _ in early.arrivals}):
                 # A sender that just started may be here before the way back to it is there.
-                actions += self._sent_aborts.tell(SendAbort(key, peer, NotDeployed.code, message), now_s, self.peers_up)
+                actions += self._sent_aborts.tell(SendAbort(key, peer, NotDeployed.code, message), now_s)
         self._ended.forget(now_s)
         self._sent_aborts.forget(now_s)
         return actions
@@ -401,7 +401,7 @@ class RequestFlow:
         held = self.models[key.model].held.get(key.epoch) if key.model in self.models else None
         if held is None or held.spec.source == self.node or peer not in held.spec.participants:
             return []
-        return self._sent_aborts.tell(SendAbort(key, held.spec.source, code, message), now_s, self.peers_up)
+        return self._sent_aborts.tell(SendAbort(key, held.spec.source, code, message), now_s)
 
     def _refuse(self, what: str) -> list[Action]:
         """Do nothing but count it."""
