@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from edgesplit.late_libraries import LateModule, imported
+from edgesplit.late_libraries import LateModule, import_late, imported
 
 THREADS = 16
 SOURCE = "import time\nbegan = globals().get('began', 0) + 1\ntime.sleep(0.05)\ndef answer():\n    return 42\n"
@@ -43,6 +43,30 @@ def test_threads_that_are_all_the_first_import_once(late: LateModule) -> None:
         found = [threads.submit(use) for _ in range(THREADS)]
     assert {one.result() for one in found} == {42}
     assert late.began == 1
+
+
+def test_two_that_need_each_others_parts_are_imported_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As numpy and onnxruntime: what imports at once finds halves of the other, or nothing."""
+    told: list[str] = []
+    names = ("needs_the_other", "is_needed")
+    monkeypatch.setattr(sys, "told_by_late_modules", told, raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in names:
+        begin, end = (f"sys.told_by_late_modules.append({name + what!r})" for what in (" begins", " is there"))
+        (tmp_path / f"{name}.py").write_text(f"import sys, time\n{begin}\ntime.sleep(0.05)\n{end}\n")
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    together = Barrier(len(names))
+
+    def bring(name: str) -> None:
+        together.wait()
+        import_late(name)
+
+    with ThreadPoolExecutor(len(names)) as threads:
+        for one in [threads.submit(bring, name) for name in names]:
+            one.result()
+    assert [word.partition(" ")[2] for word in told] == ["begins", "is there", "begins", "is there"]
 
 
 def test_what_a_module_does_not_have_is_an_attribute_error(late: LateModule) -> None:

@@ -192,6 +192,7 @@ class Deployer:
 
     def store_healed(self) -> None:
         """What could not be written can be now: take every step again that was refused."""
+        self._rollouts.store_healed()
         self._replanner.cause_returned()
         self.fleet_changed()
         for name in tuple(self.deployments):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ import msgspec
 from edgesplit.control.plan_messages import Observed, Shadowing
 from edgesplit.errors import PreparationFailed, StoreUnwritable
 from edgesplit.planning.goals import Goals
+from edgesplit.retrying import Retry, RetryRule, retry_after
 from edgesplit_controller.event_log import EventLog
 from edgesplit_controller.fleet.registry import Registry
 from edgesplit_controller.rollout.desired_state import stepped
@@ -31,8 +33,8 @@ from edgesplit_controller.storage.rollout_state import FallbackEpoch, Rollout
 
 __all__ = ["Rollouts"]
 
-WRITE_AGAIN_S = 1.0
-"""A step that could not be written is tried again after so long. [s]"""
+WRITING = RetryRule(first_s=1.0, most_s=8.0)
+"""When a step that could not be written is tried again, unless the store is known to take writes before."""
 
 
 @dataclass
@@ -45,7 +47,7 @@ class _HeldRollout:
         moved: Set whenever something is observed.
         ended: Set whenever nothing is being prepared any more.
         deadline_s: When the upcoming epoch is given up, on the caller's clock. [s]
-        write_again_s: A step that could not be written is not tried before. [s]
+        writing: Of a step that could not be written.
     """
 
     observed: dict[str, Observed] = field(default_factory=dict[str, Observed])
@@ -53,7 +55,7 @@ class _HeldRollout:
     moved: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     deadline_s: float = 0.0
-    write_again_s: float = float("-inf")
+    writing: Retry | None = None
 
 
 class Rollouts:
@@ -300,10 +302,19 @@ class Rollouts:
         self.publish(model)
         self.step(model)
 
+    def store_healed(self) -> None:
+        """Steps that could not be written can be now."""
+        for model, held in self._models.items():
+            if held.writing is not None:
+                held.writing = None
+                self.step(model)
+
     def step(self, model: str) -> None:
         """Let a rollout take every step that what is known allows; what cannot be written is tried again later."""
         deployment, held = self.state.deployments.get(model), self._held(model)
-        if deployment is None or not self.settled or self._clock() < held.write_again_s:
+        if deployment is None or not self.settled:
+            return
+        if held.writing is not None and self._clock() < held.writing.next_at_s:
             return
         names = frozenset(node for plan in deployment.rollout.epochs for node in (*plan.participants, plan.source))
         gone = self._registry.gone(names)
@@ -316,10 +327,11 @@ class Rollouts:
         try:
             self._commit(model, deployment, rollout, notices)
         except StoreUnwritable as error:
-            held.write_again_s = self._clock() + WRITE_AGAIN_S
+            held.writing = retry_after(held.writing, self._clock(), random.random(), WRITING)  # noqa: S311  no secret
             if overdue and rollout.upcoming is None and deployment.rollout.upcoming is not None:
                 _end(held, _unwritten(model, notices, error))
             return
+        held.writing = None
         for notice in notices:
             self._tell(model, notice, deployment.plans.get(notice.epoch.number))
 

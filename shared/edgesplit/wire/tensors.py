@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgesplit.errors import InvalidTensor
-from edgesplit.late_libraries import np
+from edgesplit.late_libraries import import_late, np
 from edgesplit.wire.tensor_spec import TensorSpec
 
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ def _names() -> Mapping[np.dtype[Any], str]:
 def _foreign() -> Any:
     """bfloat16 as ml_dtypes has it; None where that is not installed."""
     try:
-        from ml_dtypes import bfloat16  # noqa: PLC0415 - no dependency of the client library or of an agent
+        # No dependency of the client library or of an agent.
+        bfloat16: Any = import_late("ml_dtypes").bfloat16
     except ImportError:
         return None
     return bfloat16

@@ -9,12 +9,13 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from edgesplit.late_libraries import import_late
+
 __all__ = ["inference_runtime"]
 
 
 @functools.cache
 def inference_runtime() -> Any:
     """The module; it has no types."""
-    import onnxruntime  # noqa: PLC0415
-
-    return onnxruntime
+    import_late("numpy")  # onnxruntime brings parts of it by itself
+    return import_late("onnxruntime")
