@@ -198,7 +198,7 @@ class RequestFlow:
         """Of an execution that is not known here: begin it where its epoch is ready."""
         key = event.key
         left_s = time_left_s(event.deadline_s)
-        held = self.models[key.model].held.get(key.epoch) if key.model in self.models else None
+        held = self._held(key)
         if held is None or not held.usable:
             return self._came_early(event, now_s + left_s, now_s)
         if held.spec.source == self.node:
@@ -233,7 +233,7 @@ class RequestFlow:
 
     def _came_early(self, event: TensorsArrived, expires_at_s: float, now_s: float) -> list[Action]:
         key = event.key
-        held = self.models[key.model].held.get(key.epoch) if key.model in self.models else None
+        held = self._held(key)
         if held is not None and held.state == "failed":
             message = f"epoch {key.epoch} could not be prepared on {self.node}: {held.detail}"
             return [SendAbort(key, event.peer, PreparationFailed.code, message)]
@@ -343,7 +343,7 @@ class RequestFlow:
                 return self._refuse("aborts-of-strangers")
             self.early.drop(key)
             self._ended.add(key, now_s)
-            if event.peer == self._source_of(key):
+            if (held := self._held(key)) is None or held.spec.source == event.peer:
                 return []
             # What was sent from here was this node's last part: whoever got it tells nobody else.
             return self._tell_source(key, event.peer, event.code, event.message, now_s)
@@ -392,13 +392,14 @@ class RequestFlow:
             peer in held.spec.participants for model in self.models.values() for held in model.held.values()
         )
 
-    def _source_of(self, key: ExecutionKey) -> str | None:
-        held = self.models[key.model].held.get(key.epoch) if key.model in self.models else None
-        return held.spec.source if held is not None else None
+    def _held(self, key: ExecutionKey) -> HeldEpoch | None:
+        """The epoch of an execution, where it is held here."""
+        model = self.models.get(key.model)
+        return None if model is None else model.held.get(key.epoch)
 
     def _tell_source(self, key: ExecutionKey, peer: str, code: str, message: str, now_s: float) -> list[Action]:
         """Have the source of an execution that is over here give it up: it cannot go on at a peer, which took part in it."""
-        held = self.models[key.model].held.get(key.epoch) if key.model in self.models else None
+        held = self._held(key)
         if held is None or held.spec.source == self.node or peer not in held.spec.participants:
             return []
         return self._sent_aborts.tell(SendAbort(key, held.spec.source, code, message), now_s)
