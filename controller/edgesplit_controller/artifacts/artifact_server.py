@@ -1,7 +1,7 @@
 """HTTP server of the controller: blobs for agents, uploads from splitctl, metrics, health.
 
 Owns: the routes. Its rule: nobody slow or silent is waited for; in a secured fleet nobody is answered without TLS. Not here: the writing
-of uploads (`artifacts/upload_receiver.py`), the number of connections (`edgesplit.daemon.http_guard`), who may use a route in a secured
+of uploads (`artifacts/upload_receiver.py`), connections (`artifacts/guarded_server.py`), who may use a route in a secured
 fleet, and joining it (`artifacts/trust_routes.py`).
 
     GET, HEAD /blobs/DIGEST      with Range
@@ -13,9 +13,8 @@ fleet, and joining it (`artifacts/trust_routes.py`).
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -23,11 +22,11 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.web_request import BaseRequest
 
-from edgesplit.daemon.http_guard import Guard, GuardLimits, sent_in_time
+from edgesplit.daemon.http_guard import GuardLimits, sent_in_time
 from edgesplit.errors import ArtifactMissing, InvalidConfiguration
-from edgesplit.trust.https_entrance import EntranceLimits, HttpsEntrance
-from edgesplit.wire.address import TcpAddress
+from edgesplit.trust.https_entrance import EntranceLimits
 from edgesplit_controller.artifacts.backup_download import send_backup
+from edgesplit_controller.artifacts.guarded_server import GuardedServer
 from edgesplit_controller.artifacts.trust_routes import TrustRoutes
 from edgesplit_controller.artifacts.upload_receiver import UploadReceiver
 from edgesplit_controller.graph.blobs import BlobStore
@@ -78,26 +77,20 @@ class ArtifactServer:
         self._uploads = uploads
         self._metrics = metrics
         self._health = health
-        self._runner: web.AppRunner | None = None
-        self._server: asyncio.Server | None = None
         self._trust = trust
-        self._guard = Guard(self._connection, LIMITS)
-        self._entrance: HttpsEntrance | None = None
-        if trust is not None:
-            self._entrance = HttpsEntrance(
-                self._guard, trust.tls, ENTRANCE_LIMITS, self._guard.refused, trust.handshake_failed
-            )
+        tls, failed = (None, None) if trust is None else (trust.tls, trust.handshake_failed)
+        self._server = GuardedServer(tls, LIMITS, ENTRANCE_LIMITS, failed)
 
     @property
     def refused(self) -> Mapping[str, int]:
         """What limits for strangers turned away or ended, and who was not let in, by kind."""
-        own = self._guard.refused + (self._trust.refused if self._trust is not None else Counter())
+        own = self._server.guard.refused + (self._trust.refused if self._trust is not None else Counter())
         return own + Counter(self._limited())
 
     def end_revoked(self) -> None:
         """Cut off whoever is trusted no more."""
         if self._trust is not None:
-            self._guard.end_where(self._trust.is_revoked)
+            self._server.guard.end_where(self._trust.is_revoked)
 
     async def start(self, host: str, port: int) -> str:
         """Listen and return the bound host:port.
@@ -105,7 +98,7 @@ class ArtifactServer:
         Raises:
             InvalidConfiguration: The address cannot be listened on.
         """
-        middlewares = [self._watched, *([self._trust.checked] if self._trust is not None else [])]
+        middlewares = [self._server.watched, *([self._trust.checked] if self._trust is not None else [])]
         application = web.Application(middlewares=middlewares)
         if self._trust is not None:
             self._trust.add_to(application)
@@ -117,40 +110,16 @@ class ArtifactServer:
         application.router.add_get("/metrics", self._get_metrics)
         application.router.add_get("/health", self._get_health)
         application.router.add_get("/healthz", self._get_health)
-        runner = web.AppRunner(application, access_log=None, keepalive_timeout=self._guard.limits.idle_s)
-        await runner.setup()
-        self._runner = runner
-        front = self._guard if self._entrance is None else self._entrance
         try:
-            self._server = await asyncio.get_running_loop().create_server(front, host, port)
+            return await self._server.start(application, host, port)
         except OSError as error:
-            await self.close()
             raise InvalidConfiguration(
                 f"[artifacts] listen {host}:{port} cannot be used: {error.strerror or error}"
             ) from error
-        bound = self._server.sockets[0].getsockname()
-        return str(TcpAddress(bound[0], bound[1]))
 
     async def close(self) -> None:
         """Stop; downloads in progress are cut off and resumed by their agents later."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        if self._entrance is not None:
-            self._entrance.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
-
-    def _connection(self) -> asyncio.Protocol | None:
-        return None if self._runner is None or self._runner.server is None else self._runner.server()
-
-    @web.middleware
-    async def _watched(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        with self._guard.answering(request.transport):
-            return await handler(request)
+        await self._server.close()
 
     async def _get_blob(self, request: web.Request) -> web.StreamResponse:
         try:

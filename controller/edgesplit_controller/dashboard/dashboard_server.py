@@ -2,7 +2,7 @@
 
 Owns: the routes, and who is let in by whom. Its rule: nothing that the page asks is answered otherwise than splitctl is; nobody slow or
 silent is waited for; beyond loopback nobody of a secured fleet is answered without TLS. Not here: what browsers may bring (`browser_admission.py`),
-the number of connections (`edgesplit.daemon.http_guard`), routes for agents (`artifacts/artifact_server.py`).
+connections (`artifacts/guarded_server.py`), routes for agents (`artifacts/artifact_server.py`).
 
     GET          /, /static/FILE             the page
     GET, POST, DELETE  /api/session          who I am; sign in with a ticket; sign out
@@ -18,20 +18,20 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 import msgspec
 from aiohttp import web
 
-from edgesplit.daemon.http_guard import Guard, GuardLimits
+from edgesplit.daemon.http_guard import GuardLimits
 from edgesplit.errors import EdgesplitError, InvalidConfiguration, InvalidInput, NotTrusted, UnknownModel, UnknownNode
 from edgesplit.operations.inspection.dashboard_operation import DashboardDocument
 from edgesplit.operations.inspection.graph_operation import ShowGraph
 from edgesplit.release import installed_version
-from edgesplit.trust.https_entrance import EntranceLimits, HttpsEntrance
+from edgesplit.trust.https_entrance import EntranceLimits
 from edgesplit.trust.subjects import Subject
 from edgesplit.wire.address import TcpAddress
+from edgesplit_controller.artifacts.guarded_server import GuardedServer
 from edgesplit_controller.artifacts.upload_receiver import UploadReceiver
 from edgesplit_controller.configuration import tcp_address
 from edgesplit_controller.dashboard.api_answers import answered, body_of, failed
@@ -47,8 +47,6 @@ from edgesplit_controller.dashboard.stream_documents import Look
 
 __all__ = ["DashboardServer"]
 
-LIMITS = GuardLimits()
-ENTRANCE_LIMITS = EntranceLimits()
 MOST_TICKET_BYTES = 4 << 10
 _JSON = "application/json"
 
@@ -119,18 +117,15 @@ class DashboardServer:
         self._uploads = uploads
         self._stream = stream
         self.history = history
-        self._runner: web.AppRunner | None = None
-        self._server: asyncio.Server | None = None
         self._keeping: asyncio.Task[None] | None = None
-        self._guard = Guard(self._connection, LIMITS)
-        self._entrance = None if tls is None else HttpsEntrance(self._guard, tls, ENTRANCE_LIMITS, self._guard.refused)
+        self._server = GuardedServer(tls, GuardLimits(), EntranceLimits())
         self.problem = ""
         """Why nobody is served, one sentence; empty while somebody is."""
 
     @property
     def base(self) -> str:
         """URL of the page without a slash at its end; empty while it is not served."""
-        return self._address.base if self._server is not None else ""
+        return self._address.base if self._server.listens else ""
 
     @property
     def listens(self) -> TcpAddress:
@@ -140,7 +135,7 @@ class DashboardServer:
     @property
     def refused(self) -> dict[str, int]:
         """What limits for strangers turned away or ended, and who was not let in, by kind."""
-        return dict(self._guard.refused + self._admission.refused)
+        return dict(self._server.guard.refused + self._admission.refused)
 
     def open(self, operator: Subject | None) -> DashboardDocument:
         """Let somebody in who asked over the broker.
@@ -149,7 +144,7 @@ class DashboardServer:
             InvalidConfiguration: Nobody is served.
             NotTrusted: In a secured fleet: nobody knows who asks.
         """
-        if self._server is None:
+        if not self._server.listens:
             raise InvalidConfiguration(self.problem or "the dashboard has not begun to listen: ask again in a moment")
         address = self._address
         if self._sessions is None:
@@ -173,7 +168,7 @@ class DashboardServer:
 
     async def start(self, host: str, port: int) -> None:
         """Listen; where that cannot be, the controller does without, and `problem` says so."""
-        application = web.Application(middlewares=[self._watched, self._admission.checked])
+        application = web.Application(middlewares=[self._server.watched, self._admission.checked])
         application.on_response_prepare.append(self._admission.add_headers)
         router = application.router
         router.add_get("/", self._get_page)
@@ -186,14 +181,8 @@ class DashboardServer:
         router.add_get("/api/stream", self._get_stream, allow_head=False)
         router.add_get("/api/models/{name}/graph", self._get_graph)
         router.add_get("/api/history/{kind:nodes|models}/{name}", self._get_history)
-        runner = web.AppRunner(
-            application, access_log=None, keepalive_timeout=self._guard.limits.idle_s, handler_cancellation=True
-        )
-        await runner.setup()
-        self._runner = runner
-        front = self._guard if self._entrance is None else self._entrance
         try:
-            self._server = await asyncio.get_running_loop().create_server(front, host, port)
+            self._address.bound = await self._server.start(application, host, port, handler_cancellation=True)
         except OSError as error:
             self.problem = (
                 f"the dashboard cannot listen on {TcpAddress(host, port)} ({_reason(error)}): set [dashboard] listen "
@@ -201,34 +190,16 @@ class DashboardServer:
             )
             await self.close()
             return
-        bound = self._server.sockets[0].getsockname()
-        self._address.bound = str(TcpAddress(bound[0], bound[1]))
         self._keeping = asyncio.create_task(self.history.keep(), name="dashboard-history")
 
     async def close(self) -> None:
         """Stop; pages come back by themselves once somebody serves again."""
         if self._keeping is not None:
             self._keeping.cancel()
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        if self._entrance is not None:
-            self._entrance.close()
+        self._server.stop_listening()
         await self._stream.close()
         await self._operations.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
-
-    def _connection(self) -> asyncio.Protocol | None:
-        return None if self._runner is None or self._runner.server is None else self._runner.server()
-
-    @web.middleware
-    async def _watched(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        with self._guard.answering(request.transport):
-            return await handler(request)
+        await self._server.close()
 
     async def _get_page(self, request: web.Request) -> web.StreamResponse:
         return await self._files.send(request, INDEX)
