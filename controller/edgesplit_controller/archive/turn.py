@@ -107,9 +107,8 @@ class Turn:
         if passed is None or self._knows_nothing():
             return
         if self._store.reign.is_behind(passed):
-            with contextlib.suppress(
-                StoreUnwritable
-            ):  # the store's health says so; the own list replaces the other in a moment
+            # Where it cannot be written its health says so, and the own list replaces the other in a moment.
+            with contextlib.suppress(StoreUnwritable):
                 self._store.save_reign(self._store.reign.passing_over(passed))
         self._passed = None
 

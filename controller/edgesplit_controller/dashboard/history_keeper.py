@@ -13,10 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 import structlog
 
 from edgesplit.control.figure_messages import LinkState
-from edgesplit_controller.answering.inspection.served_models import FleetNow, active_models
+from edgesplit_controller.answering.inspection.served_models import FleetNow, active_models, used_links
 from edgesplit_controller.dashboard.history import STEP_S, History, HistoryDocument
 from edgesplit_controller.dashboard.stream_documents import LARGE_FLEET
-from edgesplit_controller.storage.deployment_state import active_plans
 
 __all__ = ["HistoryKeeper"]
 
@@ -143,14 +142,7 @@ class HistoryKeeper:
 
     def _links(self) -> dict[str, tuple[LinkState, ...]]:
         """Measured links that answer, by their sending node."""
-        used: set[tuple[str, str]] | None = None
-        if len(self._now.registry.nodes) > LARGE_FLEET:
-            used = {
-                (entry.source, entry.target)
-                for _, plan in active_plans(self._now.deployments)
-                for entry in plan.evaluation.timeline
-                if entry.source is not None and entry.target is not None
-            }
+        used = used_links(self._now) if len(self._now.registry.nodes) > LARGE_FLEET else None
         found: dict[str, tuple[LinkState, ...]] = {}
         for start, link in self._now.registry.links(None if used is None else {node for pair in used for node in pair}):
             if link.up and (used is None or (start, link.to) in used):

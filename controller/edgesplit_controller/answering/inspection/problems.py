@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from edgesplit.formatting import time_span
 from edgesplit.operations.inspection.status_operations import ProblemRow, Severity
 from edgesplit_controller.answering.fleet_answers import link_rows
-from edgesplit_controller.answering.inspection.served_models import FleetNow, answering_epoch, is_fallback
+from edgesplit_controller.answering.inspection.served_models import FleetNow, answering_epoch, is_fallback, used_links
 from edgesplit_controller.deciding.noise_guard import NoiseGuard
 from edgesplit_controller.fleet.node_clocks import DIFFERENT_S
 from edgesplit_controller.fleet.profiling_progress import failing_rows
@@ -184,13 +184,7 @@ def _of_node(now: FleetNow, name: str, node: FleetNode, now_unix_s: float) -> It
 
 def _broken_links(now: FleetNow) -> Iterator[ProblemRow]:
     """Those that a plan uses."""
-    used = {
-        (entry.source, entry.target): name
-        for name, deployment in now.deployments.items()
-        if deployment.active is not None
-        for entry in deployment.active.evaluation.timeline
-        if entry.source is not None and entry.target is not None
-    }
+    used = used_links(now)
     for row in link_rows(now.registry, used.keys()):
         if not row.up:
             yield _problem(

@@ -35,6 +35,7 @@ __all__ = [
     "node_state",
     "node_state_rows",
     "served_rows",
+    "used_links",
 ]
 
 
@@ -113,12 +114,7 @@ def is_fallback(deployment: DeploymentState, epoch: int | None) -> bool:
 def activity_document(now: FleetNow, now_unix_s: float) -> ActivityDocument:
     """`splitctl top`."""
     plans = dict(active_plans(now.deployments))
-    used = {
-        (entry.source, entry.target)
-        for plan in plans.values()
-        for entry in plan.evaluation.timeline
-        if entry.source is not None and entry.target is not None
-    }
+    used = set(used_links(now))
     down = {(start, link.to) for start, link in now.registry.links() if not link.up}
     shown = tuple(link_rows(now.registry, used | down))
     return ActivityDocument(
@@ -128,6 +124,16 @@ def activity_document(now: FleetNow, now_unix_s: float) -> ActivityDocument:
         links=shown,
         other_links=len(counted_links(now.registry, now.peers)) - len(shown),
     )
+
+
+def used_links(now: FleetNow) -> dict[tuple[str, str], str]:
+    """From which node to which an active plan sends, and the deployment that does; of several the last."""
+    return {
+        (entry.source, entry.target): name
+        for name, plan in active_plans(now.deployments)
+        for entry in plan.evaluation.timeline
+        if entry.source is not None and entry.target is not None
+    }
 
 
 def active_models(now: FleetNow) -> Iterator[ActiveModelRow]:
