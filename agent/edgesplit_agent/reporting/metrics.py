@@ -45,28 +45,15 @@ class PrometheusMetrics:
         self._untrusted: list[Mapping[str, int]] = []
         self._now: dict[str, tuple[str, Callable[[], float | None]]] = {}
         self._families: list[LabelledFigures | LabelledDistributions] = []
-        self._requests = self._kept(
-            LabelledFigures("count", "edgesplit_requests", "Requests answered by this source.", "node", "model")
+        self._requests = self._counts("edgesplit_requests", "Requests answered by this source.", "model")
+        self._failures = self._counts(
+            "edgesplit_request_failures", "Requests that were taken in here and ended in an error.", "model", "code"
         )
-        self._failures = self._kept(
-            LabelledFigures(
-                "count",
-                "edgesplit_request_failures",
-                "Requests that were taken in here and ended in an error.",
-                "node",
-                "model",
-                "code",
-            )
-        )
-        self._refusals = self._kept(
-            LabelledFigures(
-                "count",
-                "edgesplit_request_refusals",
-                "Requests that were not taken in: too many, of wrong tensors, of a model that is not deployed.",
-                "node",
-                "model",
-                "code",
-            )
+        self._refusals = self._counts(
+            "edgesplit_request_refusals",
+            "Requests that were not taken in: too many, of wrong tensors, of a model that is not deployed.",
+            "model",
+            "code",
         )
         self._latency = self._kept(
             LabelledDistributions(
@@ -78,100 +65,50 @@ class PrometheusMetrics:
                 bounds=LATENCY_BUCKETS_S,
             )
         )
-        self._compute = self._kept(
-            LabelledFigures("count", "edgesplit_compute_seconds", "Seconds spent running components.", "node", "model")
+        self._compute = self._counts("edgesplit_compute_seconds", "Seconds spent running components.", "model")
+        self._coding = self._counts("edgesplit_coding_seconds", "Seconds spent on wire codecs.", "model")
+        self._energy = self._counts(
+            "edgesplit_energy_joules",
+            "Energy of computing and of sending for a model's requests here; origin says how it is known.",
+            "model",
+            "part",
+            "origin",
         )
-        self._coding = self._kept(
-            LabelledFigures("count", "edgesplit_coding_seconds", "Seconds spent on wire codecs.", "node", "model")
+        self._sent = self._counts("edgesplit_sent_bytes", "Tensor bytes sent to peers.", "peer")
+        self._probed = self._counts("edgesplit_probe_bytes", "Bytes sent to measure links.", "peer")
+        self._received = self._counts("edgesplit_received_bytes", "Tensor bytes received from peers.")
+        self._fetched = self._counts(
+            "edgesplit_artifact_bytes", "Blobs fetched, by who had them: the controller or a node.", "source"
         )
-        self._energy = self._kept(
-            LabelledFigures(
-                "count",
-                "edgesplit_energy_joules",
-                "Energy of computing and of sending for a model's requests here; origin says how it is known.",
-                "node",
-                "model",
-                "part",
-                "origin",
-            )
+        self._epoch = self._values("edgesplit_serving_epoch", "Epoch new requests start on; 0: none.", "model")
+        self._noise = self._values(
+            "edgesplit_measured_noise",
+            "Mean noise of the served epoch's requests that were checked against the float model.",
+            "model",
         )
-        self._sent = self._kept(
-            LabelledFigures("count", "edgesplit_sent_bytes", "Tensor bytes sent to peers.", "node", "peer")
+        self._own = self._counts(
+            "edgesplit_self_measurement_seconds",
+            "Processor time that the agent spent on measuring its own speed, by what for.",
+            "work",
         )
-        self._probed = self._kept(
-            LabelledFigures("count", "edgesplit_probe_bytes", "Bytes sent to measure links.", "node", "peer")
+        self._spread = self._values(
+            "edgesplit_steadiness_spread",
+            "How much the time of the same work varies here, relative standard deviation, over seconds, minutes or pauses.",
+            "over",
         )
-        self._received = self._kept(
-            LabelledFigures("count", "edgesplit_received_bytes", "Tensor bytes received from peers.", "node")
+        self._rested = self._values("edgesplit_rested_ratio", "Time of a run after a pause over one in a row.")
+        self._restless = self._values("edgesplit_restless", "1 where the machine is restless, 0 where steady.")
+        self._lost = self._values(
+            "edgesplit_lost_time_ratio",
+            "Share of time that others took: stolen by the hypervisor, throttled by a limit, waited for a core.",
+            "to",
         )
-        self._fetched = self._kept(
-            LabelledFigures(
-                "count",
-                "edgesplit_artifact_bytes",
-                "Blobs fetched, by who had them: the controller or a node.",
-                "node",
-                "source",
-            )
+        self._frequency = self._values("edgesplit_core_frequency_hertz", "Clock of the cores.")
+        self._expires = self._values(
+            "edgesplit_certificate_expires_timestamp_seconds",
+            "When the certificate of this program ends, since the epoch.",
         )
-        self._epoch = self._kept(
-            LabelledFigures(
-                "value", "edgesplit_serving_epoch", "Epoch new requests start on; 0: none.", "node", "model"
-            )
-        )
-        self._noise = self._kept(
-            LabelledFigures(
-                "value",
-                "edgesplit_measured_noise",
-                "Mean noise of the served epoch's requests that were checked against the float model.",
-                "node",
-                "model",
-            )
-        )
-        self._own = self._kept(
-            LabelledFigures(
-                "count",
-                "edgesplit_self_measurement_seconds",
-                "Processor time that the agent spent on measuring its own speed, by what for.",
-                "node",
-                "work",
-            )
-        )
-        self._spread = self._kept(
-            LabelledFigures(
-                "value",
-                "edgesplit_steadiness_spread",
-                "How much the time of the same work varies here, relative standard deviation, over seconds, minutes or pauses.",
-                "node",
-                "over",
-            )
-        )
-        self._rested = self._kept(
-            LabelledFigures("value", "edgesplit_rested_ratio", "Time of a run after a pause over one in a row.", "node")
-        )
-        self._restless = self._kept(
-            LabelledFigures("value", "edgesplit_restless", "1 where the machine is restless, 0 where steady.", "node")
-        )
-        self._lost = self._kept(
-            LabelledFigures(
-                "value",
-                "edgesplit_lost_time_ratio",
-                "Share of time that others took: stolen by the hypervisor, throttled by a limit, waited for a core.",
-                "node",
-                "to",
-            )
-        )
-        self._frequency = self._kept(
-            LabelledFigures("value", "edgesplit_core_frequency_hertz", "Clock of the cores.", "node")
-        )
-        self._expires = self._kept(
-            LabelledFigures(
-                "value",
-                "edgesplit_certificate_expires_timestamp_seconds",
-                "When the certificate of this program ends, since the epoch.",
-                "node",
-            )
-        )
-        self._info = self._kept(LabelledFigures("value", "edgesplit_agent_info", "What runs here.", "node", "version"))
+        self._info = self._values("edgesplit_agent_info", "What runs here.", "version")
         self._info.set(1, node, version)
 
     def show_limited(self, *counts: Mapping[str, int]) -> None:
@@ -313,6 +250,14 @@ class PrometheusMetrics:
             for kind, count in sorted(kinds.items()):
                 found.add(count, self._node, kind)
         return found
+
+    def _counts(self, name: str, text: str, *labels: str) -> LabelledFigures:
+        """Counts of this node that are on every page."""
+        return self._kept(LabelledFigures("count", name, text, "node", *labels))
+
+    def _values(self, name: str, text: str, *labels: str) -> LabelledFigures:
+        """Values of this node that are on every page."""
+        return self._kept(LabelledFigures("value", name, text, "node", *labels))
 
     def _kept(self, family: T) -> T:
         """One more that is on every page."""
