@@ -1,4 +1,4 @@
-"""Debian's Chromium without a window, driven by Playwright: pages of the dashboard opened as people open them.
+"""Debian's Chromium without a window, driven by Playwright: pages opened as people open them, the dashboard's above all.
 
 Owns: starting the browser, and what a page complained about. Its rule: nothing is downloaded; the browser is the distribution's, and one
 is enough, since each view has a profile of its own. Not here: who serves the pages (`scene.py`, `fed_server.py`).
@@ -117,10 +117,15 @@ def view(
     scheme: Literal["light", "dark"] = "light",
     motion: Literal["reduce", "no-preference"] = "no-preference",
     height: int = 800,
+    mobile: bool = False,
 ) -> Generator[View]:
-    """A tab with a profile of its own."""
+    """A tab with a profile of its own; `mobile`: as on a phone, which heeds what a page says of its width."""
     context = browser.new_context(
-        viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion=motion, locale="en-GB"
+        viewport={"width": width, "height": height},
+        color_scheme=scheme,
+        reduced_motion=motion,
+        locale="en-GB",
+        is_mobile=mobile,
     )
     try:
         shown = View(context.new_page())

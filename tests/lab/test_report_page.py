@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
+from bench.dashboard.chromium import BINARY, chromium, view
 from lab.reporting.report import write_report
 from lab.results import write_results
-from tests.lab.chromium import BINARY, opened
 from tests.lab.made_up_results import made_up_results
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason="Chromium is not installed")
@@ -33,28 +35,41 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(folder, pictures=False)[0]
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
 @pytest.mark.parametrize("width", [360, 1280])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-async def test_the_page_is_whole_at_this_width_and_in_this_scheme(page: Path, width: int, *, dark: bool) -> None:
-    async with opened() as tab:
-        await tab.load(page, width, dark=dark)
-        assert tab.complaints == []
-        assert await tab.ask("document.documentElement.scrollWidth") == width
-        assert await tab.ask(TOO_WIDE) == []
-        assert await tab.ask(f"{SHOWN_SVG}.length") == await tab.ask("document.querySelectorAll('.panel').length") > 20
-        assert await tab.ask("[...document.images].filter(e => !e.complete || !e.naturalWidth).length") == 0
-        assert min(await tab.ask(LABELS_PX)) >= SMALLEST_LABEL_PX
-        ground = await tab.ask("getComputedStyle(document.body).backgroundColor")
+def test_the_page_is_whole_at_this_width_and_in_this_scheme(
+    page: Path, browser: Browser, width: int, *, dark: bool
+) -> None:
+    with view(browser, width, scheme="dark" if dark else "light", mobile=width < 600) as shown:
+        tab, asked = shown.page, list[str]()
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto(page.resolve().as_uri())
+        assert shown.complaints == []
+        assert [url[:200] for url in asked if not url.startswith(("file:", "data:"))] == []
+        assert tab.evaluate("document.documentElement.scrollWidth") == width
+        assert tab.evaluate(TOO_WIDE) == []
+        panels = tab.evaluate("document.querySelectorAll('.panel').length")
+        assert tab.evaluate(f"{SHOWN_SVG}.length") == panels > 20
+        assert tab.evaluate("[...document.images].filter(e => !e.complete || !e.naturalWidth).length") == 0
+        assert min(tab.evaluate(LABELS_PX)) >= SMALLEST_LABEL_PX
+        ground = tab.evaluate("getComputedStyle(document.body).backgroundColor")
         assert ground == ("rgb(20, 23, 27)" if dark else "rgb(253, 253, 252)")
-        drawn = await tab.ask(f"getComputedStyle({SHOWN_SVG}[0].querySelector('path')).fill")
+        drawn = tab.evaluate(f"getComputedStyle({SHOWN_SVG}[0].querySelector('path')).fill")
         assert drawn == ground
 
 
-async def test_links_lead_somewhere_on_the_page(page: Path) -> None:
-    async with opened() as tab:
-        await tab.load(page, 1280, dark=False)
+def test_links_lead_somewhere_on_the_page(page: Path, browser: Browser) -> None:
+    with view(browser, 1280) as shown:
+        tab = shown.page
+        tab.goto(page.resolve().as_uri())
         dead = "[...document.querySelectorAll('a[href^=\"#\"]')].map(e => e.getAttribute('href')).filter(h => !document.querySelector(h))"
-        assert await tab.ask(dead) == []
+        assert tab.evaluate(dead) == []
         doubled = "(ids => ids.filter((id, n) => ids.indexOf(id) !== n))([...document.querySelectorAll('[id]')].map(e => e.id))"
-        assert await tab.ask(doubled) == []
-        assert await tab.ask("document.querySelectorAll('a[download^=\"cells.csv\"]').length") == 1
+        assert tab.evaluate(doubled) == []
+        assert tab.evaluate("document.querySelectorAll('a[download^=\"cells.csv\"]').length") == 1
