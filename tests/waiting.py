@@ -50,13 +50,27 @@ async def until_answered(
 
 
 def blocking_until(
-    condition: Callable[[], T | None], what: str, *, within_s: float = WITHIN_S, poll_s: float = 10 * POLL_S
+    condition: Callable[[], T | None],
+    what: str,
+    *,
+    within_s: float = WITHIN_S,
+    poll_s: float = 10 * POLL_S,
+    instead: Callable[[], object] | None = None,
 ) -> T:
-    """As `until`, where there is no loop and other processes are waited for."""
+    """As `until`, where there is no loop and other processes are waited for.
+
+    Args:
+        condition: Asked again and again.
+        what: What is waited for, in a failure's sentence.
+        within_s: After this the test fails. [s]
+        poll_s: Between two questions. [s]
+        instead: Asked when the time is over for what happened in its place, which the failure then tells.
+    """
     deadline_s = time.monotonic() + within_s
     while not (answer := condition()):
         if time.monotonic() > deadline_s:
-            pytest.fail(f"{what} did not happen within {within_s:g} s")
+            seen = f"; instead: {instead()}" if instead is not None else ""
+            pytest.fail(f"{what} did not happen within {within_s:g} s{seen}")
         time.sleep(poll_s)  # other processes give no event that a test could await
     return answer
 
