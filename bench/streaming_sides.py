@@ -212,6 +212,10 @@ class _Counting:
     def probed(self, peer: str, nbytes: int) -> None:
         raise RuntimeError("nothing is probed here")
 
+    def has_part(self) -> bool:
+        """As after a plan."""
+        return True
+
     def room_bytes(self) -> int | None:
         return None
 

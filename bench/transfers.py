@@ -62,6 +62,10 @@ class _End:
     def probed(self, peer: str, nbytes: int) -> None:
         """Nothing is counted."""
 
+    def has_part(self) -> bool:
+        """As after a plan."""
+        return True
+
     def room_bytes(self) -> int | None:
         return None
 

@@ -92,6 +92,8 @@ PINGS_IN_SILENCE = 5
 """A single lost ping decides nothing."""
 IDLE_SHARE = 0.7
 """Of the silence that is allowed: how far apart pings on an idle link are. [1]"""
+UNPLANNED_SHARE = 3.0
+"""The same while no plan gives this node a part, so that no request is waiting to be lost. [1]"""
 
 
 @dataclass(frozen=True)
@@ -392,6 +394,7 @@ def limits_of(section: DataSection, share_bytes: int = 1 << 40) -> Limits:
         dead_after_limit_s=section.dead_after_limit_s,
         ping_interval_s=section.dead_after_s / PINGS_IN_SILENCE,
         idle_ping_interval_s=section.dead_after_s * IDLE_SHARE,
+        unplanned_ping_interval_s=section.dead_after_s * UNPLANNED_SHARE,
         max_connections=section.max_connections,
         max_connections_per_address=section.max_connections_per_address,
     )

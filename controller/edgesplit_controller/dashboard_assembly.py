@@ -26,6 +26,7 @@ from edgesplit_controller.dashboard.operation_route import OperationRoute
 from edgesplit_controller.dashboard.static_files import StaticFiles
 from edgesplit_controller.dashboard.stream import Stream
 from edgesplit_controller.dashboard.stream_documents import StreamDocuments
+from edgesplit_controller.storage.store import Store
 from edgesplit_controller.trust.fleet_trust import FleetTrust
 
 __all__ = ["PAGE", "make_dashboard"]
@@ -40,6 +41,7 @@ def make_dashboard(
     decide: Deciders,
     perform: Perform,
     *,
+    store: Store,
     uploads: UploadReceiver,
     trust: FleetTrust | None,
     instance: str,
@@ -53,6 +55,7 @@ def make_dashboard(
         known: What there is.
         decide: What decides over plans.
         perform: Carries out operations.
+        store: Remembers who signed in.
         uploads: Takes files of models.
         trust: The fleet's; None where it has no authority.
         instance: Under which the controller holds its name.
@@ -63,7 +66,7 @@ def make_dashboard(
         return None
     local = is_loopback(host_of(section.listen))
     tls = None if trust is None or local else trust.contexts.open_server
-    sessions = None if trust is None else DashboardSessions(time.time, trust.is_trusted)
+    sessions = None if trust is None else _sessions(store, trust)
     address = DashboardAddress(section, broker, tls=tls is not None)
     now = FleetNow(known.registry, known.catalog, known.rollouts, known.traffic, decide.links.of)
 
@@ -72,8 +75,7 @@ def make_dashboard(
 
     return DashboardServer(
         address,
-        # A browser sends the cookies of all ports of a host to each of them: controllers behind one host tell theirs by its name.
-        BrowserAdmission(sessions, address.names, f"edgesplit-{instance[:8]}", tls=tls is not None),
+        BrowserAdmission(sessions, address.names, tls=tls is not None),
         sessions,
         tls,
         files=StaticFiles(page),
@@ -84,6 +86,11 @@ def make_dashboard(
         history=HistoryKeeper(now),
         authority="" if trust is None else trust.authority.digest,
     )
+
+
+def _sessions(store: Store, trust: FleetTrust) -> DashboardSessions:
+    """Who signed in, over restarts too."""
+    return DashboardSessions(time.time, trust.is_trusted, remembered=store.load_sessions(), save=store.save_sessions)
 
 
 def _tell_nobody(_text: str, _fraction: float | None) -> None:

@@ -163,6 +163,7 @@ class Service:
             known,
             decide,
             operations.perform,
+            store=store,
             uploads=uploads,
             trust=self.trust,
             instance=self._instance,

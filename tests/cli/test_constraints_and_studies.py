@@ -31,6 +31,7 @@ from edgesplit.operations.study_operations import (
     FrontierDocument,
     FrontierRow,
     LinkChange,
+    PlacedNetwork,
     TraceFrontier,
     WhatIf,
     WhatIfDocument,
@@ -235,6 +236,7 @@ def what_if_document() -> WhatIfDocument:
         same=False,
         moved=7,
         solve_s=0.1,
+        placed=PlacedNetwork(source="device", components=(), quantized=(), codecs={}, timeline=()),
     )
 
 

@@ -112,7 +112,7 @@ async def test_what_a_node_serves_is_told_with_its_median_and_its_failures(fleet
     epoch = await deployed(fleet)
     usage = Usage(
         node="device", model="tiny", epoch=epoch, requests=10, failed=2, compute_s=1.0, transmit_s=0.0, energy_j=5.0,
-        energy_origin="measured", latency_sum_s=1.0, latency_p50_s=0.09,
+        energy_origin="measured", latency_sum_s=1.0, latency_p50_s=0.09, latency_p95_s=0.2, latency_p99_s=0.3,
     )  # fmt: skip
     fleet.agents["device"].bus.publish(USAGE, usage, "device", "tiny")
     await until(lambda: bool(fleet.registry.usage("tiny", epoch)))
@@ -121,6 +121,7 @@ async def test_what_a_node_serves_is_told_with_its_median_and_its_failures(fleet
     told = await fleet.client.ask(ShowActivity())
     (active,) = told["models"]
     assert (active["energy_j"], active["energy_origin"], active["latency_p50_s"]) == (0.5, "measured", 0.09)
+    assert (active["latency_p95_s"], active["latency_p99_s"]) == (0.2, 0.3)
     assert active["predicted_latency_s"] == fleet.plan("tiny").evaluation.timeline_s
     used = {(link["from"], link["to"]) for link in told["links"]}
     timeline = fleet.plan("tiny").evaluation.timeline

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 import pytest
 
@@ -317,6 +319,15 @@ async def test_studies_answer_and_change_nothing(fleet: Fleet) -> None:
     assert (supposed["same"], supposed["moved"] > 0) == (False, True)
     assert supposed["then"]["per_node"]["edge"]["operators"] > 0
     assert supposed["active_then"]["latency_s"] > supposed["then"]["latency_s"] > supposed["active"]["latency_s"]
+    placed = supposed["placed"]
+    assert placed["source"] == "device"
+    operators = [name for part in placed["components"] for name in part["operators"]]
+    assert sorted(operators) == sorted(
+        name for part in (await client.ask(ShowPlan(name="tiny")))["components"] for name in part["operators"]
+    )
+    counted = Counter(part["node"] for part in placed["components"] for _ in part["operators"])
+    assert counted == {node: row["operators"] for node, row in supposed["then"]["per_node"].items() if row["operators"]}
+    assert max(entry["end_s"] for entry in placed["timeline"]) == supposed["then"]["latency_s"]
     supposed = await client.ask(WhatIf(name="tiny", without=("cloud", "edge"), energy=1.0))
     assert supposed["active_then"] is None
     assert supposed["then"]["per_node"] == {"device": {"operators": 4, "components": 1, "quantized": 0}}

@@ -16,6 +16,7 @@ from edgesplit_controller.configuration import DashboardSection
 from edgesplit_controller.dashboard.dashboard_server import DashboardServer
 from edgesplit_controller.dashboard_assembly import make_dashboard
 from edgesplit_controller.event_log import EventLog
+from edgesplit_controller.storage.store import Store
 from edgesplit_controller.trust.fleet_trust import FleetTrust
 from edgesplit_controller.trust.identities import make_identity
 from tests.controller.fleet import Fleet
@@ -37,6 +38,7 @@ class SecuredDashboard:
         )
         make_identity(self.founded.authority, self.trust.record, ANN, folder / "ann", now_s=time.time())
         self.asked: list[tuple[str, Subject | None]] = []
+        self.store = Store(folder / "store")
         uploads = folder / "uploads"
         uploads.mkdir()
         made = make_dashboard(
@@ -44,6 +46,7 @@ class SecuredDashboard:
             fleet.service.known,
             fleet.service.decide,
             self.perform,
+            store=self.store,
             uploads=UploadReceiver(uploads, 1 << 20),
             trust=self.trust,
             instance="0123456789abcdef",

@@ -28,6 +28,7 @@ from edgesplit_controller.dashboard.dashboard_sessions import (
     TICKET_S,
     DashboardSessions,
 )
+from edgesplit_controller.storage.saved_sessions import SavedSessions
 from tests.controller.fleet import Fleet
 from tests.dashboard.browser import MARK, Browser, base_of
 from tests.dashboard.secured_dashboard import ANN, SecuredDashboard
@@ -69,6 +70,39 @@ def test_a_ticket_opens_one_session_within_a_minute_and_a_session_ends() -> None
     trusted.add(ANN)
     clock.now_s = SESSION_S
     assert sessions.of(token) is None
+
+
+def test_sessions_outlive_the_controller_but_not_their_time_nor_their_operator() -> None:
+    clock, trusted = Clock(), {ANN}
+    clock.now_s = 1e9
+    saved: list[SavedSessions] = []
+    sessions = DashboardSessions(clock, trusted.__contains__, save=saved.append)
+    token, session = sessions.open(sessions.give_ticket(ANN).text)
+    assert token not in repr(saved)
+
+    def again() -> DashboardSessions:
+        return DashboardSessions(clock, trusted.__contains__, remembered=saved[-1], save=saved.append)
+
+    assert (again().of(token), again().cookie) == (session, sessions.cookie)
+    clock.now_s -= 60
+    assert again().of(token) is None  # it would hold for longer than one that begins now
+    clock.now_s += 60 + SESSION_S
+    assert again().of(token) is None
+    clock.now_s -= SESSION_S
+    # Revoked, and let in again under the same name: whoever holds the cookie of before is not.
+    trusted.clear()
+    sessions.end_untrusted()
+    trusted.add(ANN)
+    assert (sessions.of(token), again().of(token), saved[-1].sessions) == (None, None, ())
+
+
+def test_signing_out_is_remembered_too() -> None:
+    saved: list[SavedSessions] = []
+    sessions = DashboardSessions(Clock(), lambda _: True, save=saved.append)
+    _, session = sessions.open(sessions.give_ticket(ANN).text)
+    sessions.end(session)
+    sessions.end(session)
+    assert [len(entry.sessions) for entry in saved] == [1, 0]
 
 
 def test_tickets_and_sessions_are_bounded_in_number() -> None:

@@ -97,6 +97,10 @@ class RecordingHost:
     def probed(self, peer: str, nbytes: int) -> None:
         """Probes are counted by the link's budget, too."""
 
+    def has_part(self) -> bool:
+        """As after a plan."""
+        return True
+
     def room_bytes(self) -> int | None:
         return self.room
 

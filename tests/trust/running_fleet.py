@@ -7,7 +7,8 @@ import getpass
 import io
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,12 +37,14 @@ class Secured:
 
     Attributes:
         user: Whose contexts hold: a folder of this one.
+        restart_controller: Ends the controller and starts it again; returns when it is ready.
     """
 
     folder: Path
     broker: str
     artifacts: str
     user: str = "config"
+    restart_controller: Callable[[], None] = lambda: None
 
     def run(self, *arguments: str, status: int = 0) -> Any:
         """Run splitctl; its document."""
@@ -49,7 +52,9 @@ class Secured:
             patch.setenv("XDG_CONFIG_HOME", str(self.folder / self.user))
             for name in ("EDGESPLIT_BROKER", "EDGESPLIT_CONTEXT", "EDGESPLIT_IDENTITY", "SUDO_UID"):
                 patch.delenv(name, raising=False)
-            ended = main(["--json", *arguments])
+            # Its own event loop needs a thread without one: a browser's driver has one in that of a test.
+            with ThreadPoolExecutor(1) as thread:
+                ended = thread.submit(main, ["--json", *arguments]).result()
         assert ended == status, out.getvalue()
         return msgspec.json.decode(out.getvalue())
 
@@ -111,6 +116,13 @@ def secured(folder: Path, controller_lines: str = "") -> Iterator[Secured]:
     controller = [sys.executable, "-m", "edgesplit_controller.main", "--config", str(config)]
     with (
         running([program, "-c", str(settings)], folder / "mosquitto.log", b" running"),
-        running(controller, folder / "controller.log", b"ready"),
+        contextlib.ExitStack() as once,
     ):
+
+        def start() -> None:
+            once.close()
+            once.enter_context(running(controller, folder / "controller.log", b"ready"))
+
+        start()
+        made.restart_controller = start
         yield made

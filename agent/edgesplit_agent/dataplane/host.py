@@ -51,6 +51,10 @@ class Host(Protocol):
         """
         ...
 
+    def has_part(self) -> bool:
+        """Whether this node has a part in a plan."""
+        ...
+
     def room_bytes(self) -> int | None:
         """What this node has room for of one peer's requests, their tensors together; None: it sets no limit. [B]"""
 

@@ -8,6 +8,7 @@ tensors and requests are for.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine
@@ -48,6 +49,8 @@ _LINES, _LINES_S = 20, 60.0
 """Lines in the log about strangers, in so much time; what limits did is counted in any case. [1, s]"""
 _MOST_TASKS = 1024
 """Coded tensors of one connection that wait to be restored, and answers that wait for room."""
+_REST_S = 1.0
+"""How often limits are looked at while no frame arrives in part and nothing waits to leave. [s]"""
 
 
 class Incoming:
@@ -92,7 +95,7 @@ class Incoming:
         self._access = access
         self._loop = asyncio.get_running_loop()
         self._guests: dict[Connection, Guest] = {}
-        self._came = asyncio.Event()
+        self._stirred = asyncio.Event()
         self._told: set[str] = set()
         self._lines = LineLimit(_LINES, _LINES_S)
         # Of their own: a crowd that never greets must not drown what is said of those who lie.
@@ -171,7 +174,8 @@ class Incoming:
         """See `edgesplit.wire.connection.FrameReceiver`."""
         overdue = self._loop.call_later(self._limits.connect_timeout_s, self._expect_greeting, connection)
         self._guests[connection] = Guest(connection, overdue, self._loop.time())
-        self._came.set()
+        connection.on_unfinished = self._stirred.set
+        self._stirred.set()
         self._check_revoked(connection)
 
     def on_frame(self, connection: Connection, frame: Frame) -> None:
@@ -355,9 +359,9 @@ class Incoming:
     async def _tell_progress(self) -> None:
         """A long frame on a slow link keeps pings waiting behind it; say that it moves, and end it where it does not."""
         while True:
-            if not self._guests:  # seven times a second costs most of what an idle agent takes
-                self._came.clear()
-                await self._came.wait()
+            # Seven times a second costs most of what an idle agent takes.
+            if not any(connection.in_frame or connection.pending_bytes for connection in self._guests):
+                await self._rest()
             await asyncio.sleep(self._limits.ping_interval_s)
             self._bound_arriving()
             for connection, guest in list(self._guests.items()):
@@ -368,6 +372,13 @@ class Incoming:
                 self._check_pace(connection, guest, is_agent=agent)
                 if agent and connection.is_open and connection.in_frame and received != before:
                     connection.send(Pong(sequence=0, room_bytes=self._host.room_bytes()), urgent=True)
+
+    async def _rest(self) -> None:
+        """Wait until somebody comes or begins a long frame; while somebody is there, not longer than the limits of who is silent need."""
+        self._stirred.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_REST_S if self._guests else None):
+                await self._stirred.wait()
 
     def _bound_arriving(self) -> None:
         """End the connection that holds most, where unfinished frames of those who are no known peers hold too much."""

@@ -25,6 +25,7 @@ class Limits:
             (see `liveness.py`). [s]
         ping_interval_s: While a link is in use. [s]
         idle_ping_interval_s: Once nothing went over a link for `idle_after_s`. [s]
+        unplanned_ping_interval_s: The same on a node that has no part in any plan. [s]
         connect_timeout_s: For connecting and the greeting together. [s]
         retry_min_s: First pause before reconnecting, doubled up to `retry_max_s`. [s]
         mismatch_retry_s: Pause after a peer of another protocol version. [s]
@@ -47,6 +48,7 @@ class Limits:
     dead_after_limit_s: float = 3.0
     ping_interval_s: float = 0.15
     idle_ping_interval_s: float = 0.5
+    unplanned_ping_interval_s: float = 2.0
     idle_after_s: float = 5.0
     connect_timeout_s: float = 5.0
     retry_min_s: float = 0.1

@@ -67,6 +67,7 @@ class PeerLink:
         emulated: Whether the gate limits the rate now.
         budget: Of probes, shared by all links of the node.
         on_silent: Told when the peer is given up because it is silent, and why.
+        planned: Whether this node has a part in a plan; before that its links are looked at seldom.
         access: How both sides prove who they are; None: not at all.
     """
 
@@ -83,6 +84,7 @@ class PeerLink:
         emulated: Callable[[], bool],
         budget: ProbeBudget,
         on_silent: Callable[[EdgesplitError], None],
+        planned: Callable[[], bool] = lambda: True,
         access: Access | None = None,
     ) -> None:
         self.address = address
@@ -95,6 +97,7 @@ class PeerLink:
         self._emulated = emulated
         self._budget = budget
         self._on_silent = on_silent
+        self._planned = planned
         self._access = access
         self._loop = asyncio.get_running_loop()
         self._estimator = LinkEstimator()
@@ -107,6 +110,7 @@ class PeerLink:
         self._draining = False
         self._trouble = ""
         self._was_silent = False
+        self._resting: asyncio.Future[None] | None = None
 
     @property
     def is_up(self) -> bool:
@@ -160,6 +164,7 @@ class PeerLink:
     def send_tensors(self, key: ExecutionKey, tensors: Sequence[PackedTensor], deadline_s: float | None) -> None:
         """Queue one frame. See `DataPlane.send_tensors`."""
         session = self._live()
+        self._stir()
         nbytes = sum(tensor.payload.nbytes for tensor in tensors)
         if not self._backlog and self._fits(session, nbytes):
             self._transmit(session, key, tensors, deadline_s)
@@ -187,6 +192,7 @@ class PeerLink:
         """Something came from the peer by its own connection: it is part of what goes on now."""
         if self._session is not None:
             self._session.used_at = self._loop.time()
+            self._stir()
 
     def lose(self, reason: str) -> None:
         """Give the connection up at once and say so; reconnecting begins."""
@@ -228,6 +234,7 @@ class PeerLink:
         if session is None or session.connection is not connection:
             return
         self._session = None
+        self._stir()
         lost = [key for key, _ in session.deliveries.values()] + self._backlog.clear()
         self._press(pressed=False)
         error = reason or PeerUnreachable(f"the connection to node {self._peer} was closed")
@@ -286,11 +293,11 @@ class PeerLink:
 
     async def _watch(self, session: _Session) -> None:
         """Ping, probe and judge until the connection ends."""
-        limits = self._limits
+        limits, due_s = self._limits, _TICK_S
         while session.connection.is_open:
             now = self._loop.time()
             self._estimator.slow_start = not self._emulated()
-            session.life.tick(now, owed=self._estimator.waiting)
+            session.life.tick(now, owed=self._estimator.waiting, due_s=due_s)
             if session.life.overdue:
                 answers = session.connection.acknowledged(limits.dead_after_s)
                 if reason := session.life.verdict(acknowledged=answers):
@@ -300,13 +307,55 @@ class PeerLink:
                     self._on_silent(silent)
                     break
             idle = now - session.used_at > limits.idle_after_s
-            interval_s = limits.idle_ping_interval_s if idle else limits.ping_interval_s
+            interval_s = self._ping_interval_s(idle=idle)
             if now - session.pinged_at >= interval_s:
                 self._ping(session, now)
             self._probe(session, now)
             self._drain()
-            await asyncio.sleep(_TICK_S)
+            due_s = self._due_s(session, now, interval_s) if idle else _TICK_S
+            await self._rest(due_s)
         await session.connection.wait_closed()
+
+    def _ping_interval_s(self, *, idle: bool) -> float:
+        limits = self._limits
+        if not idle:
+            return limits.ping_interval_s
+        return limits.idle_ping_interval_s if self._planned() else limits.unplanned_ping_interval_s
+
+    def _due_s(self, session: _Session, now: float, interval_s: float) -> float:
+        """When to look at an idle link again. [s]
+
+        Every look costs a tenth of a millisecond: a node with many peers would spend most of its time on them.
+        """
+        unanswered = self._estimator.waiting and session.pinged_at < now
+        if unanswered or self._backlog:
+            return _TICK_S
+        left_s = max(session.pinged_at + interval_s - now, _TICK_S)
+        if self._estimator.calm(now):
+            return left_s
+        # What is suspected of a link decides something where there are plans.
+        return _TICK_S if self._planned() else min(left_s, self._limits.idle_ping_interval_s)
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait for so long, or where that is long until something is to be looked at. [s]"""
+        if seconds <= _TICK_S:
+            await asyncio.sleep(seconds)
+            return
+        self._resting = self._loop.create_future()
+        timer = self._loop.call_later(seconds, self._stir)
+        try:
+            await self._resting
+        finally:
+            timer.cancel()
+            self._resting = None
+
+    def _stir(self) -> None:
+        """Rest no longer; what is sent next is owed from now on."""
+        if self._resting is None or self._resting.done():
+            return
+        if self._session is not None and not self._estimator.waiting:
+            self._session.life.rested(self._loop.time())
+        self._resting.set_result(None)
 
     def _greet(self, session: _Session, hello: Hello) -> None:
         check_hello(hello)

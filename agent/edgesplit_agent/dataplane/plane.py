@@ -69,6 +69,7 @@ class DataPlane:
         self._identity = Hello(protocol=PROTOCOL, role="agent", node=node, version=version, instance=instance)
         self._listen = listen
         self._socket = socket
+        self._host = host
         self._limits = limits
         self._sink = emit
         self._counters = counters
@@ -175,6 +176,7 @@ class DataPlane:
                     emulated=partial(self._emulator.limits_rate, peer),
                     budget=self._probe_budget,
                     on_silent=partial(self._incoming.drop, peer),
+                    planned=self._host.has_part,
                     access=self._access,
                 )
                 self._links[peer] = link

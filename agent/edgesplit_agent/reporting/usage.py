@@ -7,10 +7,9 @@ it. Not here: watts (`reporting/collectors/power/meter.py`), publishing (`report
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from edgesplit.control.figure_messages import Usage
@@ -181,6 +180,7 @@ class UsageBook:
     def _message(self, model: str, epoch: int, counters: _Counters) -> Usage:
         # Before anything was spent, the label is the sensor's.
         compute_origin = counters.compute.origin or self._power.origin
+        latencies_s = sorted(counters.latencies_s)
         return Usage(
             node=self._node,
             model=model,
@@ -201,5 +201,17 @@ class UsageBook:
             handling_s=counters.handling_s,
             unplanned=counters.unplanned,
             sizes=counters.sizes.said(),
-            latency_p50_s=statistics.median(counters.latencies_s) if counters.latencies_s else None,
+            latency_p50_s=_percentile(latencies_s, 0.5),
+            latency_p95_s=_percentile(latencies_s, 0.95),
+            latency_p99_s=_percentile(latencies_s, 0.99),
         )
+
+
+def _percentile(ordered: Sequence[float], share: float) -> float | None:
+    """What a share of values is at most, by linear interpolation between the two next to it; None without a value."""
+    if not ordered:
+        return None
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])

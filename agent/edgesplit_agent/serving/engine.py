@@ -202,6 +202,10 @@ class Engine:
     def _leaves(self) -> NodeUnreachable:
         return NodeUnreachable(f"{self.machine.node} is shutting down: send again elsewhere, or once it is back")
 
+    def has_part(self) -> bool:
+        """See `dataplane.host.Host`."""
+        return self.machine.has_part
+
     def room_bytes(self) -> int | None:
         """See `dataplane.host.Host`."""
         return self.machine.room_bytes()

@@ -24,6 +24,7 @@ from edgesplit.operations.plan_operations import (
     SourceRow,
 )
 from edgesplit.operations.plan_summary import PlanSummary
+from edgesplit.operations.study_operations import PlacedNetwork
 from edgesplit.operations.waiting_document import WaitingDocument, WaitingRow
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import PinRule
@@ -48,6 +49,7 @@ __all__ = [
     "measured_document",
     "measured_noise",
     "pin_rows",
+    "placed_network",
     "plan_document",
     "plan_summary",
     "source_row",
@@ -199,10 +201,7 @@ def _component_rows(plan: PlanRecord, speeds: Speeds) -> tuple[ComponentRow, ...
     graphs = {
         (node, part.component): part.graph.digest for node, spec in plan.specs.items() for part in spec.components
     }
-    expected_s: dict[int, float] = {}
-    for entry in plan.evaluation.timeline:
-        if entry.kind == "compute" and entry.component is not None:
-            expected_s[entry.component] = expected_s.get(entry.component, 0.0) + entry.end_s - entry.start_s
+    expected_s = _expected_s(plan.evaluation)
     cut = plan.components or plan.evaluation.components
     comparable = [part.operators for part in cut] == [part.operators for part in plan.evaluation.components]
     rows: list[ComponentRow] = []
@@ -220,6 +219,37 @@ def _component_rows(plan: PlanRecord, speeds: Speeds) -> tuple[ComponentRow, ...
             )
         )
     return tuple(rows)
+
+
+def placed_network(source: str, assignment: Assignment, evaluation: Evaluation) -> PlacedNetwork:
+    """Where the parts of a plan that might be would run."""
+    expected_s = _expected_s(evaluation)
+    return PlacedNetwork(
+        source=source,
+        components=tuple(
+            ComponentRow(
+                id=part.id,
+                node=part.node,
+                operators=part.operators,
+                inputs=part.inputs,
+                outputs=part.outputs,
+                predicted_s=expected_s.get(part.id),
+            )
+            for part in evaluation.components
+        ),
+        quantized=tuple(sorted(assignment.quantized)),
+        codecs=dict(assignment.codecs),
+        timeline=evaluation.timeline,
+    )
+
+
+def _expected_s(evaluation: Evaluation) -> dict[int, float]:
+    """What each component is predicted to compute, by its number. [s]"""
+    expected_s: dict[int, float] = {}
+    for entry in evaluation.timeline:
+        if entry.kind == "compute" and entry.component is not None:
+            expected_s[entry.component] = expected_s.get(entry.component, 0.0) + entry.end_s - entry.start_s
+    return expected_s
 
 
 def fallback_rows(

@@ -33,7 +33,7 @@ from edgesplit.planning.goals import Goals
 from edgesplit.planning.plan import Assignment, Evaluation, Solution, per_node
 from edgesplit.planning.problem import Problem
 from edgesplit.planning.spreads import PredictionInterval
-from edgesplit_controller.answering.plan_documents import plan_summary
+from edgesplit_controller.answering.plan_documents import placed_network, plan_summary
 from edgesplit_controller.answering.replies import Progress
 from edgesplit_controller.answering.serving.active_plan import active_plan
 from edgesplit_controller.deciding.deployer import Deployer
@@ -186,6 +186,7 @@ class Studies:
             same=not moved and before.quantized == after.quantized and dict(before.codecs) == dict(after.codecs),
             moved=sum(len(entry.listed) for entry in moved),
             solve_s=solution.timings.total_s,
+            placed=placed_network(active.epoch.source, after, best),
         )
 
     async def _frontier(self, asked: TraceFrontier, active: PlanRecord, progress: Progress) -> FrontierDocument:

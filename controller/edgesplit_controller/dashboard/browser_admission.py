@@ -45,19 +45,15 @@ class BrowserAdmission:
     Args:
         sessions: Who signed in; None in a fleet without an authority, where whoever reaches the port may use it.
         names: Hosts, beside addresses of this machine that are listened on, under which it is known.
-        cookie: Name of the session's cookie.
         tls: Whether it is reached over TLS.
 
     Attributes:
         refused: Counts refusals by kind.
     """
 
-    def __init__(
-        self, sessions: DashboardSessions | None, names: Callable[[], Collection[str]], cookie: str, *, tls: bool
-    ) -> None:
+    def __init__(self, sessions: DashboardSessions | None, names: Callable[[], Collection[str]], *, tls: bool) -> None:
         self._sessions = sessions
         self._names = names
-        self._cookie = cookie
         self._tls = tls
         self.refused: Counter[str] = Counter()
 
@@ -86,7 +82,8 @@ class BrowserAdmission:
 
     def session(self, request: web.Request) -> DashboardSession | None:
         """Whose request it is; None where nobody signed in, or nobody has to."""
-        return None if self._sessions is None else self._sessions.of(request.cookies.get(self._cookie, ""))
+        sessions = self._sessions
+        return None if sessions is None else sessions.of(request.cookies.get(sessions.cookie, ""))
 
     @property
     def secured(self) -> bool:
@@ -103,22 +100,25 @@ class BrowserAdmission:
             raise NotTrusted("this fleet has no authority: nobody signs in, and nobody has to")
         try:
             token, session = self._sessions.open(ticket)
+            cookie = self._sessions.cookie
         except EdgesplitError:
             self.refused["dashboard-wrong-ticket"] += 1
             raise
 
         def set_cookie(response: web.Response) -> None:
             # Without an age it ends with the browser; the session itself ends within hours.
-            response.set_cookie(self._cookie, token, httponly=True, samesite="Strict", secure=self._tls, path="/")
+            response.set_cookie(cookie, token, httponly=True, samesite="Strict", secure=self._tls, path="/")
 
         return session, set_cookie
 
     def sign_out(self, request: web.Request, response: web.Response) -> None:
         """End a session."""
         session = self.session(request)
-        if self._sessions is not None and session is not None:
+        if self._sessions is None:
+            return
+        if session is not None:
             self._sessions.end(session)
-        response.del_cookie(self._cookie, path="/")
+        response.del_cookie(self._sessions.cookie, path="/")
 
     def _foreign(self, request: web.Request) -> str:
         """Why a request must come from somewhere else than this dashboard's page; empty where it does not."""

@@ -157,13 +157,15 @@ class DashboardServer:
         return DashboardDocument(
             url=address.base,
             ticket=ticket.text,
-            expires_unix_s=ticket.expires_s,
+            expires_unix_s=ticket.expires_unix_s,
             local=address.is_local,
             machine=address.machine,
         )
 
     def end_revoked(self) -> None:
         """Tell nobody more who is trusted no longer."""
+        if self._sessions is not None:
+            self._sessions.end_untrusted()
         self._stream.look_again()
 
     async def start(self, host: str, port: int) -> None:

@@ -31,11 +31,14 @@ _NODE_UNITS = {
 _MODEL_UNITS = {
     "requests_per_s": "1/s",
     "latency_p50_s": "s",
+    "latency_p95_s": "s",
+    "latency_p99_s": "s",
     "predicted_latency_s": "s",
     "energy_j": "J",
     "predicted_energy_j": "J",
     "failed_per_s": "1/s",
 }
+_MODEL_MEASURED = ("requests_per_s", "latency_p50_s", "latency_p95_s", "latency_p99_s", "failed_per_s")
 
 
 class HistoryKeeper:
@@ -76,6 +79,8 @@ class HistoryKeeper:
                 row.name: {
                     "requests_per_s": row.requests_per_s,
                     "latency_p50_s": row.latency_p50_s,
+                    "latency_p95_s": row.latency_p95_s,
+                    "latency_p99_s": row.latency_p99_s,
                     "predicted_latency_s": row.predicted_latency_s,
                     "energy_j": row.energy_j,
                     "predicted_energy_j": row.predicted_energy_j,
@@ -116,7 +121,7 @@ class HistoryKeeper:
             self._now.catalog.get(name)
         row = next((row for row in active_models(self._now) if row.name == name), None)
         origin = {
-            **dict.fromkeys(("requests_per_s", "latency_p50_s", "failed_per_s"), "measured"),
+            **dict.fromkeys(_MODEL_MEASURED, "measured"),
             **dict.fromkeys(("predicted_latency_s", "predicted_energy_j"), "predicted"),
             **({} if row is None or row.energy_origin is None else {"energy_j": row.energy_origin}),
         }

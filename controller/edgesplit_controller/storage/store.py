@@ -10,6 +10,7 @@ taken as it is. Not here: what the state means, model records (`models/model_rec
     STORE/state.json              what a restart must know
     STORE/speeds.json             what live timings taught of nodes
     STORE/signatures.json         up to which counter messages were signed
+    STORE/sessions.json           who is signed in at the dashboard
     STORE/events.jsonl            the history
     STORE/models/NAME/            one record each
     STORE/blobs/DIGEST            graphs and weights, served to agents
@@ -39,6 +40,7 @@ from edgesplit_controller.storage.files.atomic_write import write_atomically
 from edgesplit_controller.storage.files.file_format import refuse_newer
 from edgesplit_controller.storage.files.set_aside import DamageLog, is_passing_shortage
 from edgesplit_controller.storage.reign import Reign
+from edgesplit_controller.storage.saved_sessions import SavedSessions
 from edgesplit_controller.storage.saved_speeds import SavedSpeed
 from edgesplit_controller.storage.write_health import StoreHealth
 
@@ -269,6 +271,15 @@ class Store:
         content = msgspec.json.encode(SignatureRecord(reserved=reserved))
         with contextlib.suppress(StoreUnwritable), self.health.writing():
             write_atomically(self.path / "signatures.json", content)
+
+    def load_sessions(self) -> SavedSessions | None:
+        """Read who was signed in at the dashboard; None before anybody was, or where the file is damaged, which is set aside."""
+        return self._loaded("sessions.json", SavedSessions, "operators sign in at the dashboard again")
+
+    def save_sessions(self, sessions: SavedSessions) -> None:
+        """Remember; who cannot be remembered signs in again after a restart."""
+        with contextlib.suppress(StoreUnwritable), self.health.writing():
+            write_atomically(self.path / "sessions.json", msgspec.json.encode(sessions))
 
     def settle(self) -> None:
         """Write what could not be written before.

@@ -235,6 +235,8 @@ class Usage(Message, frozen=True, kw_only=True):
             only).
         sizes: Sizes of `requests` where the model leaves some open, the most frequent ones first (source only).
         latency_p50_s: Median of the last completed requests, 256 at most (source only); None before there was one. [s]
+        latency_p95_s: What 95 of 100 of them took at most. [s]
+        latency_p99_s: What 99 of 100 of them took at most. [s]
     """
 
     node: str
@@ -257,6 +259,8 @@ class Usage(Message, frozen=True, kw_only=True):
     unplanned: int = 0
     sizes: tuple[AskedSizes, ...] = ()
     latency_p50_s: float | None = None
+    latency_p95_s: float | None = None
+    latency_p99_s: float | None = None
 
 
 USAGE = Topic(

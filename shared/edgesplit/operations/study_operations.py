@@ -12,9 +12,10 @@ import msgspec
 
 from edgesplit.operations.exchange import TaggedOperation
 from edgesplit.operations.goal_operations import LimitChange
+from edgesplit.operations.plan_operations import ComponentRow
 from edgesplit.operations.plan_summary import PlanSummary
 from edgesplit.planning.explanation import BindingConstraint, CutReason, LimitRelaxation
-from edgesplit.planning.plan import Concession, NodeShare
+from edgesplit.planning.plan import Concession, NodeShare, TimelineEntry
 
 __all__ = [
     "ExplainDocument",
@@ -23,6 +24,7 @@ __all__ = [
     "FrontierDocument",
     "FrontierRow",
     "LinkChange",
+    "PlacedNetwork",
     "StudyOperation",
     "TraceFrontier",
     "WhatIf",
@@ -94,6 +96,24 @@ class WhatIf(TaggedOperation, frozen=True, kw_only=True, tag="what-if"):
     min_rate: LimitChange | None = None
 
 
+class PlacedNetwork(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the parts of a network would run, under the keys that `plan` has them by.
+
+    Attributes:
+        source: The node that requests arrive at.
+        components: Of the plan; nothing of them is measured.
+        quantized: Operators that run in int8.
+        codecs: Tensor to the codec that it travels in; others travel as they are.
+        timeline: Of one request, predicted.
+    """
+
+    source: str
+    components: tuple[ComponentRow, ...]
+    quantized: tuple[str, ...]
+    codecs: dict[str, str]
+    timeline: tuple[TimelineEntry, ...]
+
+
 class WhatIfDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Result of `what-if`.
 
@@ -107,6 +127,7 @@ class WhatIfDocument(msgspec.Struct, frozen=True, kw_only=True):
         same: Whether that is the active one.
         moved: How many operators would change their node.
         solve_s: What planning took. [s]
+        placed: Where its parts would run.
     """
 
     model: str
@@ -118,6 +139,7 @@ class WhatIfDocument(msgspec.Struct, frozen=True, kw_only=True):
     same: bool
     moved: int
     solve_s: float
+    placed: PlacedNetwork
 
 
 class TraceFrontier(TaggedOperation, frozen=True, kw_only=True, tag="trace-frontier"):

@@ -76,6 +76,7 @@ class Connection:
     Attributes:
         gate: When set, asked before each frame leaves.
         on_room: When set, called whenever the kernel took bytes; it must not send before it has returned.
+        on_unfinished: When set, called whenever a frame is here in part and nothing more of it came.
         peer_address: host:port of the other side.
         peer_host: Without the port; empty for a program of this machine on a Unix socket.
         peer_certificate: What the other side proved to be; None without TLS, and where it showed nothing.
@@ -107,6 +108,7 @@ class Connection:
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self.gate: FrameGate | None = None
         self.on_room: Callable[[], None] | None = None
+        self.on_unfinished: Callable[[], None] | None = None
         self.peer_host, self.peer_address = peer_of(self._bare)
         self.peer_certificate: PeerCertificate | None = None if self._secure is None else self._secure.peer_certificate
         self._bare.setblocking(False)
@@ -368,6 +370,8 @@ class Connection:
             self._come_back(self._secure)
         if self._parser.in_frame:
             self._parser.paused(self._loop.time())
+            if self.on_unfinished is not None:
+                self.on_unfinished()
 
     def _come_back(self, secure: SecureSocket) -> None:
         """Have what TLS holds read in a later turn of the loop, which the kernel no longer tells of."""

@@ -22,6 +22,8 @@ from tests.waiting import blocking_until
 WITHIN_MS = 90_000
 """Ends what hangs, and decides nothing else."""
 SLOW_BYTES_PER_S = 1e5
+STEPS_MS = 600
+"""Within this what moves has moved several times."""
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +86,9 @@ def test_a_node_of_the_map_is_opened_and_the_network_is_walked_by_keys(fleet: Sc
 def test_tensors_move_along_links_and_stand_still_for_who_wants_that(browser: Browser, fleet: Scene) -> None:
     with view(browser) as opened:
         opened.open(fleet.base, "fleet")
-        expect(opened.page.locator(".stream i").first).to_be_visible(timeout=WITHIN_MS)
+        dot = opened.page.locator(".stream i").first
+        expect(dot).to_be_visible(timeout=WITHIN_MS)
+        expect(dot).not_to_have_attribute("style", dot.get_attribute("style") or "", timeout=WITHIN_MS)
     with view(browser, motion="reduce") as calm:
         calm.open(fleet.base, "fleet")
         expect(calm.page.locator(".lane-label .rate").filter(has_text="tensors/s").first).to_be_visible(
@@ -92,6 +96,10 @@ def test_tensors_move_along_links_and_stand_still_for_who_wants_that(browser: Br
         )
         assert calm.page.evaluate("document.getAnimations().filter((one) => one.playState === 'running').length") == 0
         expect(calm.page.locator(".stream i").first).to_be_hidden()
+        places = "[...document.querySelectorAll('.stream i')].map((dot) => dot.style.transform).join()"
+        before = calm.page.evaluate(places)
+        calm.page.wait_for_timeout(STEPS_MS)
+        assert calm.page.evaluate(places) == before
 
 
 def test_the_theme_is_chosen_and_kept(fleet: Scene, shown: View) -> None:

@@ -21,6 +21,17 @@ test("every unit of the network has its place in the plan", () => {
   assert.equal(network.units.filter((unit) => unit.int8).length, read("plan").quantized.length);
 });
 
+test("what a what-if says of its plan is a network and a chart, as a plan's are", () => {
+  const found = read("what-if");
+  const network = joined(read("graph"), found.placed, read("plan"));
+  const used = Object.entries(found.then.per_node).filter(([, share]) => share.operators > 0).map(([node]) => node);
+  assert.deepEqual(new Set(network.units.map((unit) => unit.node)), new Set(used));
+  assert.ok(network.units.some((unit) => unit.was !== null));
+  const bars = planBars(found.placed);
+  assert.equal(bars.length, found.placed.timeline.length);
+  assert.equal(Math.max(...bars.map((bar) => bar.endS)), found.then.latency_s);
+});
+
 test("every cut that is explained is a tie of the picture, and the other way round", () => {
   const network = joined(read("graph"), read("plan"));
   const nodeOf = new Map([...network.units, ...network.ends].map((place) => [place.id, place.node]));

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { fractionsOf } from "../../../controller/edgesplit_controller/dashboard/static/js/parts/fleet/streams.js";
 import { dotsFor, flowsOf, usedLinks } from "../../../controller/edgesplit_controller/dashboard/static/js/core/flows.js";
 
 const transfer = (from, to, tensor) => ({ kind: "transfer", from, to, tensor, start_s: 0, end_s: 1 });
@@ -34,4 +35,15 @@ test("as many dots pass as tensors do, up to eight at once", () => {
   }
   assert.deepEqual(dotsFor(200), { count: 8, durationS: 1.6 });
   assert.deepEqual(dotsFor(0), { count: 0, durationS: 0 });
+});
+
+test("dots follow each other evenly, arrive at the rate of tensors, and begin again", () => {
+  const dots = dotsFor(2);
+  const at = fractionsOf(dots, 10);
+  assert.equal(at.length, dots.count);
+  assert.ok(at.every((fraction) => fraction >= 0 && fraction < 1));
+  const apart = [...at].sort().map((fraction, index, all) => ((all[(index + 1) % all.length] - fraction + 1) % 1) || 1);
+  assert.ok(apart.every((gap) => Math.abs(gap - 1 / dots.count) < 1e-9));
+  const later = fractionsOf(dots, 10 + dots.durationS);
+  later.forEach((fraction, index) => assert.ok(Math.abs(fraction - at[index]) < 1e-9));
 });

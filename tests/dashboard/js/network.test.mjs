@@ -43,6 +43,16 @@ test("a unit has the node of its operators, int8 where the plan says so, and edg
   assert.deepEqual(network.nodes, ["device", "edge"]);
 });
 
+test("held against another plan, units say where they come from, and components how many do", () => {
+  const before = { ...PLAN, components: [{ id: 0, node: "device", operators: ["a", "a2", "b"] }, { id: 1, node: "cloud", operators: ["c", "d"] }] };
+  const network = joined(GRAPH, PLAN, before);
+  assert.deepEqual(network.units.map((one) => one.was), [null, "device", "cloud", "cloud"]);
+  const items = viewOf(network, []).items.filter((item) => item.kind === "component");
+  assert.deepEqual(items.map((item) => [item.moved, item.was]), [[0, []], [2, ["device", "cloud"]], [1, ["cloud"]]]);
+  assert.ok(joined(GRAPH, PLAN, PLAN).units.every((one) => one.was === null));
+  assert.ok(joined(GRAPH, PLAN).units.every((one) => one.was === null));
+});
+
 test("without a plan nothing is cut and nothing has a node", () => {
   const network = joined(GRAPH, null);
   assert.ok(network.edges.every((edge) => !edge.cut) && network.units.every((one) => one.node === null && one.component === null));

@@ -118,6 +118,11 @@ class LinkEstimator:
         """Whether something sent was not answered yet."""
         return self._delays.waiting or bool(self._sent)
 
+    def calm(self, now: float) -> bool:
+        """Whether nothing is suspected and no data under way, so that the next probe has time. [s]"""
+        suspected = self._rate.wary or self._fallen.watched or self.returned.unproven(now)
+        return not (self._sent or self.ramping or suspected)
+
     def estimate(self) -> LinkEstimate | None:
         """What is believed now, None until both figures were measured."""
         if self._bandwidth is None or self.round_trip_s is None:

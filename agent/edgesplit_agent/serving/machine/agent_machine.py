@@ -131,6 +131,11 @@ class AgentMachine:
         known = self.models.get(model)
         return known is not None and known.current == epoch == known.shadows.under_way
 
+    @property
+    def has_part(self) -> bool:
+        """Whether this node has a part in a plan, be it prepared or not."""
+        return any(model.held for model in self.models.values())
+
     def room_bytes(self) -> int | None:
         """What each source may hold here of its requests' tensors; None without a limit. [B]"""
         sources = {held.spec.source for model in self.models.values() for held in model.held.values()}

@@ -157,6 +157,8 @@ def _active_model(now: FleetNow, name: str, plan: PlanRecord) -> ActiveModelRow:
         energy_origin=measured.energy_origin,
         failed=measured.failed,
         nodes=plan.epoch.participants,
+        latency_p95_s=None if spent is None else spent.latency_p95_s,
+        latency_p99_s=None if spent is None else spent.latency_p99_s,
     )
 
 

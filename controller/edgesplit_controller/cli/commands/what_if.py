@@ -27,8 +27,8 @@ __all__ = ["what_if"]
         "splitctl what-if yolo --min-rate 15",
         "{model, epoch, supposed: [SENTENCE], active: {status, latency_s (of the simulated timeline), energy_j, "
         "device_energy_j, noise, per_node, quantized, broken, latency_interval_s, energy_interval_j, rate_hz, bottleneck, loaded_latency_s}, active_then: the same under what is supposed or null "
-        "where it could not run, then: the plan that would be made, same, moved, solve_s}; same says whether it is the "
-        "active one, moved counts operators that would change their node.",
+        "where it could not run, then: the plan that would be made, same, moved, solve_s, placed: {source, components, quantized, codecs, timeline}}; "
+        "same says whether it is the active one, moved counts operators that would change their node, placed has them as `plan` does.",
     ),
 )
 @click.argument("name", shell_complete=model_names)

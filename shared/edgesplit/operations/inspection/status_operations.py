@@ -138,6 +138,8 @@ class ActiveModelRow(msgspec.Struct, frozen=True, kw_only=True):
         energy_origin: The weakest of what `energy_j` is made of; None with it.
         failed: Requests that ended in an error since the active plan serves.
         nodes: That run a part of it.
+        latency_p95_s: What 95 of 100 of the requests of the median took at most. [s]
+        latency_p99_s: What 99 of 100 of them took at most. [s]
     """
 
     name: str
@@ -151,6 +153,8 @@ class ActiveModelRow(msgspec.Struct, frozen=True, kw_only=True):
     energy_origin: str | None
     failed: int
     nodes: tuple[str, ...]
+    latency_p95_s: float | None = None
+    latency_p99_s: float | None = None
 
 
 class ActiveNodeRow(msgspec.Struct, frozen=True, kw_only=True):

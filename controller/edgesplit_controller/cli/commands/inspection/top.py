@@ -23,8 +23,8 @@ __all__ = ["top"]
 @click.command(
     epilog=help_epilog(
         "splitctl top\nsplitctl top --interval 0.5\nsplitctl top --once",
-        "{at_unix_s, models: [{name, source, epoch, requests_per_s, latency_p50_s, predicted_latency_s, energy_j, "
-        "predicted_energy_j, energy_origin, failed, nodes}], nodes: [{name, state, cpu_percent, memory_available_bytes, "
+        "{at_unix_s, models: [{name, source, epoch, requests_per_s, latency_p50_s, latency_p95_s, latency_p99_s, predicted_latency_s, "
+        "energy_j, predicted_energy_j, energy_origin, failed, nodes}], nodes: [{name, state, cpu_percent, memory_available_bytes, "
         "drawn_w, serving_w, battery_fraction, models}], links: [{from, to, bandwidth_bytes_per_s, latency_s, age_s, origin, up, "
         "reason, error, latency_error_s}], other_links}, once; links are those that plans use, and those that are down.",
     )

@@ -16,6 +16,7 @@
  * @property {number|null} component Number within the plan; null where it has none.
  * @property {string|null} node Where it runs; null without a plan.
  * @property {boolean} int8 Whether it runs in int8.
+ * @property {string|null} was Where it runs in the plan that this one is held against, if that is another node.
  *
  * @typedef {object} Edge A tensor from one unit to another.
  * @property {number} from Identifier of a unit, or of an end.
@@ -42,19 +43,18 @@
 
 /**
  * @param {any} graph A GraphDocument.
- * @param {any|null} plan A PlanDocument; null where the model is not deployed.
+ * @param {any|null} plan A PlanDocument, or what a what-if says of one; null where the model is not deployed.
+ * @param {any|null} [before] The plan that it is held against.
  * @returns {Network}
  */
-export function joined(graph, plan) {
-  /** @type {Map<string, any>} */
-  const componentOf = new Map();
-  for (const component of plan?.components ?? []) {
-    for (const operator of component.operators) componentOf.set(operator, component);
-  }
+export function joined(graph, plan, before = null) {
+  const componentOf = componentsByOperator(plan);
+  const formerly = componentsByOperator(before);
   const quantized = new Set(plan?.quantized ?? []);
   const units = graph.units.map((/** @type {any} */ unit) => {
     const names = [unit.name, ...unit.operators];
-    const component = names.map((name) => componentOf.get(name)).find((found) => found !== undefined);
+    const among = (/** @type {Map<string, any>} */ components) => names.map((name) => components.get(name)).find((found) => found !== undefined);
+    const [component, former] = [among(componentOf), among(formerly)];
     return {
       id: unit.id,
       name: unit.name,
@@ -65,6 +65,7 @@ export function joined(graph, plan) {
       component: component?.id ?? null,
       node: component?.node ?? null,
       int8: names.some((name) => quantized.has(name)),
+      was: former !== undefined && component !== undefined && former.node !== component.node ? former.node : null,
     };
   });
   const { ends, entering, leaving } = endsOf(graph, plan?.source ?? null);
@@ -78,6 +79,13 @@ export function joined(graph, plan) {
   });
   const nodes = [...new Set((plan?.components ?? []).map((/** @type {any} */ component) => component.node))];
   return { sha256: graph.sha256, units, ends, edges, nodes, components: (plan?.components ?? []).length };
+}
+
+/** @param {any|null} plan @returns {Map<string, any>} */
+function componentsByOperator(plan) {
+  const found = new Map();
+  for (const component of plan?.components ?? []) for (const operator of component.operators) found.set(operator, component);
+  return found;
 }
 
 /**

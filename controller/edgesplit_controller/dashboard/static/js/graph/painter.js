@@ -28,6 +28,8 @@ import { bytes, count } from "../core/format.js";
 
 const WORDS_FROM = 0.55;
 const SIGNS_FROM = 0.22;
+const FORMER_WIDTH = 5;
+const FORMER_SHARE = 0.08;
 
 /** @type {Map<string, string>} */
 const shortened = new Map();
@@ -142,6 +144,7 @@ function paintItem(canvas, scale, item, rect, look, marked) {
     canvas.strokeStyle = colour;
     canvas.stroke();
   }
+  if (item.moved > 0) paintFormer(canvas, item, rect, look);
   if (item.int8 > 0) hatch(canvas, rect, item.int8 / item.units.length, scale, look);
   if (marked) {
     canvas.lineWidth = Math.max(2.5, 2.5 / scale);
@@ -154,6 +157,29 @@ function paintItem(canvas, scale, item, rect, look, marked) {
   canvas.fillStyle = filled ? look.ground : look.ink;
   if (item.kind === "component") paintComponent(canvas, scale, item, rect, look);
   else if (scale >= WORDS_FROM) paintUnit(canvas, item, rect, look);
+}
+
+/**
+ * The left edge of a box in the colours of the nodes that its units come from.
+ *
+ * @param {CanvasRenderingContext2D} canvas
+ * @param {import("./view.js").Item} item
+ * @param {import("./fold.js").Rect} rect
+ * @param {Look} look
+ */
+function paintFormer(canvas, item, rect, look) {
+  const width = Math.max(FORMER_WIDTH, rect.width * FORMER_SHARE);
+  canvas.save();
+  canvas.beginPath();
+  canvas.roundRect(rect.x, rect.y, rect.width, rect.height, 5);
+  canvas.clip();
+  canvas.fillStyle = look.ground;
+  canvas.fillRect(rect.x, rect.y, width + 2, rect.height);
+  item.was.forEach((node, index) => {
+    canvas.fillStyle = look.colourOf(node);
+    canvas.fillRect(rect.x, rect.y + (index * rect.height) / item.was.length, width, rect.height / item.was.length);
+  });
+  canvas.restore();
 }
 
 /**
@@ -211,11 +237,13 @@ function paintComponent(canvas, scale, item, rect, look) {
   }
   canvas.textAlign = "left";
   const room = rect.width - 24;
+  const indent = item.moved > 0 ? rect.width * FORMER_SHARE : 0;
   canvas.font = `600 15px ${look.font}`;
-  canvas.fillText(fitting(canvas, item.node ?? "no plan", room), rect.x + 12, rect.y + 20);
+  canvas.fillText(fitting(canvas, item.node ?? "no plan", room - indent), rect.x + 12 + indent, rect.y + 20);
   canvas.font = `12px ${look.font}`;
   const int8 = item.int8 > 0 ? `, ${item.int8} in int8` : "";
-  canvas.fillText(fitting(canvas, `${count(item.units.length, "unit")}${int8}`, room), rect.x + 12, rect.y + 42);
+  const moved = item.moved > 0 ? `, ${item.moved} from ${item.was.join(", ")}` : "";
+  canvas.fillText(fitting(canvas, `${count(item.units.length, "unit")}${int8}${moved}`, room - indent), rect.x + 12 + indent, rect.y + 42);
 }
 
 /**
@@ -229,7 +257,7 @@ function paintUnit(canvas, item, rect, look) {
   canvas.textAlign = "left";
   canvas.textBaseline = "middle";
   canvas.font = `11px ${look.font}`;
-  const indent = item.end === null ? 7 : 12;
+  const indent = item.end !== null ? 12 : item.moved > 0 ? 11 : 7;
   canvas.fillText(fitting(canvas, text, rect.width - 2 * indent), rect.x + indent, rect.y + rect.height / 2 - (item.int8 > 0 ? 3 : 0));
 }
 

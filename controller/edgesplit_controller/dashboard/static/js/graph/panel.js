@@ -32,7 +32,7 @@ export class NetworkPanel {
   #aspect = 0;
   #asked = 0;
 
-  /** @param {{reasons: import("../model/reasons.js").Reasons, signal: AbortSignal}} needs */
+  /** @param {{reasons: import("../model/reasons.js").Reasons|null, signal: AbortSignal}} needs `reasons`: null of a plan that nobody can explain. */
   constructor({ reasons, signal }) {
     /** The plan whose figures cards tell: a PlanDocument, or null. @type {any|null} */
     this.plan = null;
@@ -94,6 +94,7 @@ export class NetworkPanel {
       network.units.some((unit) => unit.int8) ? sample("int8", "runs in int8") : null,
       network.edges.some((edge) => edge.cut && edge.codec === null) ? sample("cut", "crosses a link") : null,
       network.edges.some((edge) => edge.codec !== null) ? sample("coded", "crosses a link, coded") : null,
+      network.units.some((unit) => unit.was !== null) ? sample("former", "left edge: the node that it comes from") : null,
     ];
     this.legend.replaceChildren(...nodes, ...marks.filter((mark) => mark !== null));
   }
@@ -152,9 +153,11 @@ export class NetworkPanel {
     }
     const tie = scene.ties[marked.tie];
     const [from, to] = [scene.items[tie.from], scene.items[tie.to]];
-    if (tie.cut) this.reasons.linger();
-    const state = { unasked: "Stay here to ask why", asking: "Asking why …", failed: this.reasons.failure }[this.reasons.state];
-    const answered = this.reasons.document === null ? state : "The explanation says nothing of this tensor.";
-    return tieCard(tie, from, to, (tensor) => this.reasons.textOf(tensor, from.node, to.node), answered);
+    const reasons = this.reasons;
+    if (reasons === null) return tieCard(tie, from, to, () => null, "");
+    if (tie.cut) reasons.linger();
+    const state = { unasked: "Stay here to ask why", asking: "Asking why …", failed: reasons.failure }[reasons.state];
+    const answered = reasons.document === null ? state : "The explanation says nothing of this tensor.";
+    return tieCard(tie, from, to, (tensor) => reasons.textOf(tensor, from.node, to.node), answered);
   }
 }

@@ -78,7 +78,7 @@ export class UnitTable {
           null,
           h("th", { scope: "row" }, h("button", { type: "button", class: "link", onclick: () => this.chosen(unit.id) }, unit.name)),
           h("td", null, unit.kinds.join(" · ")),
-          h("td", null, unit.node === null ? "–" : [nodeMark(unit.node), " ", unit.node]),
+          h("td", null, unit.node === null ? "–" : [nodeMark(unit.node), " ", unit.node, unit.was === null ? "" : ` (was ${unit.was})`]),
           h("td", null, unit.component ?? "–"),
           h("td", null, unit.int8 ? "int8" : "float"),
           h("td", null, bytes(unit.weightBytes)),

@@ -18,6 +18,8 @@
  * @property {Unit[]} units That it stands for; one for a unit, none for an end.
  * @property {import("./network.js").End|null} end
  * @property {number} int8 How many of them run in int8.
+ * @property {string[]} was Nodes that some of them come from, of the plan that this one is held against.
+ * @property {number} moved How many of them come from another node.
  *
  * @typedef {object} Tie All tensors from one item to another.
  * @property {number} from Index of an item.
@@ -46,7 +48,7 @@ export function viewOf(network, opened) {
   const addEnds = (/** @type {"input"|"output"} */ role) => {
     for (const end of network.ends.filter((one) => one.role === role)) {
       indexOfUnit.set(end.id, items.length);
-      items.push({ key: `e${end.id}`, kind: "end", component: null, node: end.node, units: [], end, int8: 0 });
+      items.push({ key: `e${end.id}`, kind: "end", component: null, node: end.node, units: [], end, int8: 0, was: [], moved: 0 });
     }
   };
   addEnds("input");
@@ -57,11 +59,15 @@ export function viewOf(network, opened) {
       index = items.length;
       const key = closed ? `c${unit.component}` : `u${unit.id}`;
       const kind = closed ? "component" : "unit";
-      items.push({ key, kind, component: unit.component, node: unit.node, units: [], end: null, int8: 0 });
+      items.push({ key, kind, component: unit.component, node: unit.node, units: [], end: null, int8: 0, was: [], moved: 0 });
       if (closed) indexOfComponent.set(/** @type {number} */ (unit.component), index);
     }
     items[index].units.push(unit);
     items[index].int8 += unit.int8 ? 1 : 0;
+    if (unit.was !== null) {
+      items[index].moved += 1;
+      if (!items[index].was.includes(unit.was)) items[index].was.push(unit.was);
+    }
     indexOfUnit.set(unit.id, index);
   }
   addEnds("output");

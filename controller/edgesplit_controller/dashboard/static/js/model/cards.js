@@ -31,6 +31,7 @@ export function itemCard(item, component, closes) {
       null,
       heading(item.node, `component ${item.component}`),
       h("p", null, `${count(item.units.length, "unit")}${int8}, ${facts}`),
+      item.moved > 0 ? h("p", null, `${item.moved} of them from ${item.was.join(", ")}`) : null,
       timesText(component),
       h("p", { class: "muted" }, "Click or Enter: open it"),
     );
@@ -42,6 +43,7 @@ export function itemCard(item, component, closes) {
     heading(item.node, unit.kinds.join(" · ")),
     h("p", { class: "name" }, unit.name),
     h("p", null, `${unit.int8 ? "int8" : "float"}, ${facts}`),
+    unit.was === null ? null : h("p", null, `from ${unit.was}`),
     unit.operators.length > 1 ? h("p", { class: "muted" }, some(unit.operators, MOST_OPERATORS)) : null,
     closes ? h("p", { class: "muted" }, `Click or Enter: close component ${unit.component}`) : null,
   );
@@ -69,7 +71,7 @@ export function tieCard(tie, from, to, reasonOf, state) {
     tie.cut ? heading(from.node, to.node ?? "", to.node) : heading(from.node, "stays on the node"),
     h("ul", { class: "tensors" }, listed),
     more > 0 ? h("p", { class: "muted" }, `and ${more} more`) : null,
-    unknown ? h("p", { class: "muted" }, state) : null,
+    unknown && state !== "" ? h("p", { class: "muted" }, state) : null,
   );
 }
 

@@ -23,7 +23,7 @@ export function mount(element, _params, { signal }) {
   const legend = mapLegend();
   const models = h("div", { class: "cards" });
   const noModels = h("p", { class: "empty" }, "No model is deployed. ", h("a", { href: to.operate() }, "Add or deploy one"));
-  const map = fleetMap();
+  const map = fleetMap(signal);
   const sites = siteMap();
   const nodeTable = table(nodeColumns());
   const linkTable = table(linkColumns());

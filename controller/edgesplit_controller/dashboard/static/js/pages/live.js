@@ -55,6 +55,8 @@ export async function mount(element, params, { signal }) {
     history.add(activity.at_unix_s, {
       requests_per_s: row.requests_per_s,
       latency_p50_s: row.latency_p50_s,
+      latency_p95_s: row.latency_p95_s,
+      latency_p99_s: row.latency_p99_s,
       predicted_latency_s: row.predicted_latency_s,
       energy_j: row.energy_j,
       predicted_energy_j: row.predicted_energy_j,
@@ -78,8 +80,6 @@ export function failedPerSecond(before, row, atS) {
 }
 
 function build(history, signal) {
-  const percentiles = history.keys.filter((key) => /^latency_p\d+_s$/.test(key) && key !== "latency_p50_s");
-  const tail = ["--warn", "--bad"];
   const specifications = [
     { title: "Requests", format: perSecond, curves: [{ key: "requests_per_s", label: "answered", colour: "--accent", origin: "measured" }] },
     {
@@ -87,7 +87,8 @@ function build(history, signal) {
       format: seconds,
       curves: [
         { key: "latency_p50_s", label: "median", colour: "--accent", origin: "measured" },
-        ...percentiles.map((key, index) => ({ key, label: `p${/\d+/.exec(key)[0]}`, colour: tail[index] ?? "--muted", origin: "measured" })),
+        { key: "latency_p95_s", label: "p95", colour: "--warn", origin: "measured" },
+        { key: "latency_p99_s", label: "p99", colour: "--bad", origin: "measured" },
         { key: "predicted_latency_s", label: "plan", colour: "--muted", origin: "predicted", dashed: true },
       ],
     },
@@ -109,6 +110,7 @@ function drawFacts(facts, row) {
     ? [
         ["requests", perSecond(row.requests_per_s)],
         ["median latency", seconds(row.latency_p50_s), "measured"],
+        ["99 of 100 within", seconds(row.latency_p99_s), "measured"],
         ["latency of the plan", seconds(row.predicted_latency_s), "predicted"],
         ["energy of a request", joules(row.energy_j), row.energy_origin],
         ["failed since this epoch", row.failed === 0 ? "none" : count(row.failed, "request")],

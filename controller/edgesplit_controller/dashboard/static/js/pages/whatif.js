@@ -1,9 +1,13 @@
 /** Page of a what-if: other goals, links or nodes, the plan that would result beside the running one, and setting its goals. */
 
-import { AskError, ask } from "../core/ask.js";
+import { planBars } from "../charts/bars.js";
+import { AskError, ask, getJson } from "../core/ask.js";
 import { count, seconds } from "../core/format.js";
 import { h } from "../core/html.js";
 import { to } from "../core/router.js";
+import { Gantt } from "../gantt.js";
+import { joined } from "../graph/network.js";
+import { NetworkPanel } from "../graph/panel.js";
 import { ApplyPanel } from "../model/apply.js";
 import { conditions } from "../model/conditions.js";
 import { plansTable } from "../model/figures.js";
@@ -23,7 +27,12 @@ export const title = (params) => `What if: ${params.name}`;
 export async function mount(element, { name, query }, { signal }) {
   const form = h("div", { class: "panel" }, h("p", { class: "loading" }, "Asking for the plan …"));
   const result = h("div", { class: "what-if-result", "aria-live": "polite" });
-  element.append(h("div", { class: "what-if" }, form, h("div", null, result, h("div", { class: "what-if-apply" }))));
+  const panel = new NetworkPanel({ reasons: null, signal });
+  const gantt = new Gantt({ name: "Timeline of a request under the plan that would result", idle: "Point at a bar, or walk with the arrow keys, to read what it is." });
+  const pictured = h("div", { hidden: true }, h("h2", null, "Its network"), panel.element, h("h2", null, "Its timeline"), gantt.element);
+  element.append(h("div", { class: "what-if" }, form, h("div", null, result, h("div", { class: "what-if-apply" }), pictured)));
+  /** The plan as it is, and its network: what another one is held against. @type {any} */
+  let [now, graph] = [null, null];
   let supposed = fromQuery(query ?? new URLSearchParams());
   const apply = new ApplyPanel(name, { signal, applied: () => begin(nothing()).then(() => result.replaceChildren()) });
   /** @type {HTMLElement} */ (element.querySelector(".what-if-apply")).append(apply.element);
@@ -43,11 +52,19 @@ export async function mount(element, { name, query }, { signal }) {
     result.setAttribute("aria-busy", "true");
     try {
       const found = await ask(whatIfOperation(name, supposed), { signal: mine.signal });
-      if (!mine.signal.aborted) result.replaceChildren(...answer(found));
+      graph ??= await getJson(`api/models/${encodeURIComponent(name)}/graph`, { signal: mine.signal });
+      if (!mine.signal.aborted) show(found);
     } catch (error) {
+      pictured.hidden = true;
       if (!mine.signal.aborted) result.replaceChildren(refusal(error));
     }
     if (!mine.signal.aborted) result.removeAttribute("aria-busy");
+  };
+  const show = (/** @type {any} */ found) => {
+    result.replaceChildren(...answer(found));
+    pictured.hidden = false;
+    panel.show(joined(graph, found.placed, now), found.placed);
+    gantt.show(planBars(found.placed), [{ atS: found.then.latency_s, text: `predicted end, ${seconds(found.then.latency_s)}`, measured: false }]);
   };
   const changed = () => {
     clearTimeout(settling);
@@ -56,6 +73,7 @@ export async function mount(element, { name, query }, { signal }) {
     apply.offer(supposed);
     if (isNothing(supposed)) {
       result.removeAttribute("aria-busy");
+      pictured.hidden = true;
       result.replaceChildren(h("p", { class: "empty" }, "Move something: the plan that would result is shown here, beside the one that serves. Nothing is changed by looking."));
       return;
     }
@@ -67,7 +85,7 @@ export async function mount(element, { name, query }, { signal }) {
   async function begin(/** @type {import("../model/supposition.js").Supposition} */ first) {
     try {
       const [plan, links] = await Promise.all([ask({ op: "show-plan", name }, { signal }), ask({ op: "list-links" }, { signal })]);
-      supposed = first;
+      [supposed, now] = [first, plan];
       const again = h("button", { type: "button", onclick: () => begin(nothing()).then(changed) }, "Start over");
       form.replaceChildren(conditions(plan, links, supposed, changed), again);
       return true;

@@ -1,33 +1,34 @@
 /**
  * The fleet as a map: nodes as cards, each direction of a link as a lane, tensors moving along it.
  *
- * Its one rule: moving dots are few and move by CSS alone, so that a page where nothing changes draws nothing; a link's figures
- * stand on its lane while there are few links, and in the table beneath always.
+ * Its one rule: a page where nothing changes draws nothing; a link's figures stand on its lane while there are few links, and in the
+ * table beneath always. Not here: tensors on their way (streams.js).
  */
 
 import { nodeVariable } from "../../core/colours.js";
-import { dotsFor, linkKey } from "../../core/flows.js";
+import { linkKey } from "../../core/flows.js";
 import { bytes, bytesPerSecond, percent, seconds, watts } from "../../core/format.js";
 import { h, keyed, setAttribute, setText, svg } from "../../core/html.js";
 import { to } from "../../core/router.js";
 import { meter, nodeMark, originChip, setMeter } from "../chips.js";
 import { laneBetween, placeNodes } from "./maplayout.js";
+import { streamsLayer } from "./streams.js";
 
 const MOST_LABELS = 24;
 const LEAST_LABELLED = 50;
-const RATE_TOLERANCE = 0.2;
 const LONG_NAME = 13;
 
 /**
+ * @param {AbortSignal} signal ends what moves
  * @returns {{element: HTMLElement, update: (nodes: object[], links: object[], flows: Map, used: Set<string>, sources: Set<string>) => void, resize: () => void}}
  *   nodes: rows of the fleet, each with `active` (its row of the activity document) and `toned` (how it fares).
  */
-export function fleetMap() {
+export function fleetMap(signal) {
   const lanes = svg("svg", { "aria-hidden": "true" });
-  const streams = h("div", { "aria-hidden": "true" });
+  const streams = streamsLayer(signal, () => element.classList.contains("resting"));
   const labels = h("div", { "aria-hidden": "true" });
   const cards = h("div", { role: "list" });
-  const element = h("div", { class: "map", role: "group", "aria-label": "Map of nodes and links; the tables beneath say the same" }, lanes, streams, labels, cards);
+  const element = h("div", { class: "map", role: "group", "aria-label": "Map of nodes and links; the tables beneath say the same" }, lanes, streams.element, labels, cards);
   let last = null;
   let pointed = "";
 
@@ -61,7 +62,7 @@ export function fleetMap() {
     const wanted = layout.narrow ? shown.filter(({ link, used }) => used || !link.up || link.from === pointed || link.to === pointed) : shown;
     const labelled = shown.length <= MOST_LABELS ? wanted.filter(({ lane }) => lane.length > LEAST_LABELLED) : [];
     keyed(labels, labelled, ({ key }) => key, laneLabel, updateLabel);
-    keyed(streams, shown.filter(({ flow }) => flow), ({ key }) => key, () => h("div", { class: "stream" }), updateStream);
+    streams.update(shown.filter(({ flow }) => flow));
   }
 
   return {
@@ -175,20 +176,4 @@ function updateLabel(label, { link, lane, flow }) {
   setText(label.children[0], link.up ? bytesPerSecond(link.bandwidth_bytes_per_s) : "down");
   setText(label.children[1], seconds(link.latency_s));
   setText(label.children[2], flow ? `${flow.perSecond < 9.95 ? flow.perSecond.toFixed(1) : flow.perSecond.toFixed(0)} tensors/s` : "");
-}
-
-function updateStream(stream, { lane, flow }) {
-  const place = `translate(${lane.x1.toFixed(1)}px, ${lane.y1.toFixed(1)}px) rotate(${lane.angle.toFixed(4)}rad)`;
-  if (stream.style.transform !== place) {
-    stream.style.transform = place;
-    stream.style.setProperty("--length", `${lane.length.toFixed(0)}px`);
-  }
-  const shown = Number(stream.dataset.rate ?? 0);
-  // A new rhythm starts all dots anew, which is seen: not for every breath of a rate.
-  if (Math.abs(flow.perSecond - shown) <= RATE_TOLERANCE * shown) return;
-  stream.dataset.rate = flow.perSecond;
-  const { count, durationS } = dotsFor(flow.perSecond);
-  stream.replaceChildren(
-    ...Array.from({ length: count }, (_, index) => h("i", { style: { "animation-duration": `${durationS.toFixed(2)}s`, "animation-delay": `${((-index * durationS) / count).toFixed(2)}s` } })),
-  );
 }

@@ -1,6 +1,6 @@
 /**
- * Movement rests while nobody is there: a browser that moves anything redraws sixty times a second, which a page that is kept open
- * all day should not cost. Whoever moves the pointer, scrolls or types sets it going again.
+ * Movement rests while nobody is there: a page that is kept open all day should not draw what nobody sees. Whoever moves the pointer,
+ * scrolls or types sets it going again.
  */
 
 const AFTER_MS = 120_000;
