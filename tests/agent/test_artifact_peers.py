@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -20,7 +21,9 @@ from edgesplit.errors import ArtifactCorrupt, ArtifactMissing
 from edgesplit_agent.artifacts.blob_server import BlobServer
 from edgesplit_agent.artifacts.cache import TRIES, BlobCache
 from edgesplit_agent.artifacts.sources import ASKED_PEERS, CONTROLLER, Source, in_order, peer_sources
+from edgesplit_agent.artifacts.transfer import Transfers
 from tests.agent.http_servers import start_server
+from tests.waiting import until
 
 BLOBS = [bytes([number]) * 200_000 for number in range(3)]
 DIGESTS = [hashlib.sha256(blob).hexdigest() for blob in BLOBS]
@@ -289,3 +292,24 @@ async def test_a_blob_is_sent_once_and_the_connection_stays(tmp_path: Path, capl
                 assert await response.read() == blob
         assert len(opened) == 1
     assert [record.getMessage() for record in caplog.records if record.name.startswith("aiohttp")] == []
+
+
+async def test_a_connection_over_which_nothing_goes_is_not_kept() -> None:
+    """Whoever held it would be connected to a node still that is trusted no more."""
+    ended: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        rest = await reader.read()
+        writer.close()
+        ended.append(rest)
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    transfers = Transfers()
+    async with server:
+        assert await transfers.unreachable(Source("edge", f"http://127.0.0.1:{port}", True)) == ""
+        await until(lambda: bool(ended), within_s=10.0)
+    assert ended == [b""]
+    await transfers.close()

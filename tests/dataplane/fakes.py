@@ -65,6 +65,7 @@ class RecordingHost:
         self.inferring = 0
         self.arrived_bytes = 0
         self.cancelled = 0
+        self.planned = True
         self.broken = False
 
     def emit(self, event: MachineEvent) -> None:
@@ -98,8 +99,8 @@ class RecordingHost:
         """Probes are counted by the link's budget, too."""
 
     def has_part(self) -> bool:
-        """As after a plan."""
-        return True
+        """As after a plan, unless a test says otherwise."""
+        return self.planned
 
     def room_bytes(self) -> int | None:
         return self.room

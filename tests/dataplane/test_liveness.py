@@ -49,25 +49,12 @@ def test_a_standstill_of_this_process_is_not_held_against_a_peer() -> None:
     assert not clock.life.overdue
 
 
-def test_a_judge_that_looks_seldom_counts_the_whole_pause_but_not_what_it_is_late() -> None:
-    clock = Clock()
-    clock.now_s += 0.5
-    clock.life.tick(clock.now_s, owed=True, due_s=0.5)
-    assert not clock.life.overdue
-    clock.now_s += 30.0
-    clock.life.tick(clock.now_s, owed=True, due_s=0.1)
-    assert not clock.life.overdue
-    clock.now_s += 0.1
-    clock.life.tick(clock.now_s, owed=True, due_s=0.1)
-    assert clock.life.overdue
-
-
 def test_what_is_owed_since_a_moment_ago_makes_a_long_rest_no_silence() -> None:
     clock = Clock()
     clock.now_s += 2.0
     clock.life.rested(clock.now_s)
     clock.now_s += TICK_S
-    clock.life.tick(clock.now_s, owed=True, due_s=2.0)
+    clock.life.tick(clock.now_s, owed=True)
     assert not clock.life.overdue
     clock.run(0.5)
     assert not clock.life.overdue

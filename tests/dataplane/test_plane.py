@@ -173,6 +173,30 @@ async def test_a_link_that_lets_nothing_through_loses_the_peer_and_heals() -> No
         await until(lambda: device.data.is_up("edge"))
 
 
+@pytest.mark.parametrize("planned", [True, False])
+async def test_an_idle_peer_that_falls_silent_is_lost_too_and_taken_in_again(planned: bool) -> None:
+    limits = replace(QUIET, dead_after_s=0.4, idle_after_s=0.0, retry_max_s=0.1, connect_timeout_s=0.5)
+    async with plane("device", limits=limits) as device, plane("edge") as edge:
+        device.handler.planned = planned
+        await connected(device, edge)
+        device.data.set_emulation(Emulation(links={"edge": EmulatedLink(up=False)}))
+        await until(lambda: bool(device.handler.lost))
+        assert "has not answered" in device.handler.lost[0].reason
+        device.data.set_emulation(Emulation())
+        await until(lambda: device.data.is_up("edge"))
+
+
+async def test_what_is_sent_over_a_link_that_rested_finds_its_peer_blameless() -> None:
+    limits = replace(QUIET, dead_after_s=0.3, idle_after_s=0.0, idle_ping_interval_s=1.0)
+    async with plane("device", limits=limits) as device, plane("edge") as edge:
+        await connected(device, edge)
+        for index in range(4):
+            await asyncio.sleep(0.45)  # longer than a peer that owes an answer may be silent
+            device.send("edge", str(index), {"x": BIG})
+        await until(lambda: len(device.handler.counted) == 4)
+        assert device.handler.lost == []
+
+
 async def test_what_was_sent_over_a_link_that_is_down_for_a_moment_arrives_when_it_is_up() -> None:
     """As TCP sends again what got lost: a cut shorter than what makes a peer lost must cost time alone."""
     async with plane("device", limits=replace(QUIET, dead_after_s=30.0)) as device, plane("edge") as edge:

@@ -21,7 +21,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedFleet]:
 def unharmed(fleet: ServedFleet) -> Iterator[None]:
     """No attack changes plans, epochs, models or grants, or has a request fail."""
     before = fleet.ledger.plans()
-    yield
-    blocking_until(lambda: fleet.ledger.plans() == before, "what stood before stands")
     assert fleet.asker is not None
-    fleet.asker.goes_on()
+    with fleet.asker.asking():
+        yield
+        blocking_until(lambda: fleet.ledger.plans() == before, "what stood before stands")
+        fleet.asker.goes_on()

@@ -137,6 +137,7 @@ class Asker:
         self.failed: list[str] = []
         self._address, self._files = address, files
         self._ended = threading.Event()
+        self._wanted = threading.Event()
         self._thread = threading.Thread(target=self._ask, name="asker")
         self._thread.start()
 
@@ -148,11 +149,19 @@ class Asker:
         }
         with edgesplit.connect(self._address, **proof) as node:  # type: ignore[arg-type]  # the keywords of proof
             while not self._ended.wait(_ASK_EVERY_S):
+                self._wanted.wait()
                 try:
                     node.infer(MODEL, REQUEST)
                     self.answered += 1
                 except edgesplit.errors.EdgesplitError as error:
                     self.failed.append(str(error))
+
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[None]:
+        """Ask while the block runs: between attacks, and after the last, other tests need the processor."""
+        self._wanted.set()
+        yield
+        self._wanted.clear()
 
     def goes_on(self) -> None:
         """Wait until more requests were answered, after whatever just happened; none may have failed."""
@@ -163,6 +172,7 @@ class Asker:
     def end(self) -> None:
         """Stop."""
         self._ended.set()
+        self._wanted.set()
         self._thread.join(timeout=30)
 
 
@@ -292,7 +302,8 @@ def served_fleet(folder: Path) -> Iterator[ServedFleet]:
         served = ServedFleet(fleet, made, ledger, data, http, tokens)
         asker = served.asker = Asker(data["device"], made.files("client"))
         stack.callback(asker.end)
-        asker.goes_on()
+        with asker.asking():
+            asker.goes_on()
         yield served
         for stranger in served.strangers:
             stranger.close()

@@ -28,6 +28,8 @@ STALL_S = 30.0
 ASK_S = 2.0
 """For an answer that is not a blob. [s]"""
 MAX_ANSWER_BYTES = 1 << 20
+KEPT_S = 1.0
+"""An idle connection is kept for the next blob of the same model, and no longer: a source that is trusted no more has no open one. [s]"""
 
 
 class _HeldBlobs(msgspec.Struct, frozen=True):
@@ -137,7 +139,9 @@ class Transfers:
             await imported(aiohttp)
         if self._client is None:  # nobody was quicker
             self._client = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=STALL_S), auto_decompress=False
+                connector=aiohttp.TCPConnector(keepalive_timeout=KEPT_S),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=STALL_S),
+                auto_decompress=False,
             )
         return self._client
 

@@ -25,7 +25,7 @@ class Liveness:
     Args:
         dead_after_s: Silence that is always allowed, and all of it where nothing is acknowledged. [s]
         limit_s: Silence that is never exceeded. [s]
-        tick_s: How late `tick` may be called, and how often unless its caller says otherwise. [s]
+        tick_s: How often `tick` is to be called while something is owed. [s]
         now: The clock. [s]
     """
 
@@ -48,22 +48,20 @@ class Liveness:
         slowest = max((took for _, took in self._answers), default=0.0)
         return min(max(self._dead_after_s, SLACK * slowest), self._limit_s)
 
-    def tick(self, now: float, *, owed: bool, due_s: float | None = None) -> None:
-        """Time passed; of a late tick, no more is counted than `tick_s` beyond what was due.
+    def tick(self, now: float, *, owed: bool) -> None:
+        """Time passed; of a late tick, no more is counted than of two.
 
         Args:
             now: The clock. [s]
             owed: Whether something that was sent is unanswered; a peer that was asked nothing may be silent.
-            due_s: How long after the tick before this one was to come; None: `tick_s`. [s]
         """
-        most_s = self._tick_s + (self._tick_s if due_s is None else due_s)
-        self._silent_s = self._silent_s + min(now - self._ticked_at, most_s) if owed else 0.0
+        self._silent_s = self._silent_s + min(now - self._ticked_at, 2 * self._tick_s) if owed else 0.0
         self._ticked_at = now
         while self._answers and self._answers[0][0] < now - MEMORY_S:
             self._answers.popleft()
 
     def rested(self, now: float) -> None:
-        """Nothing was owed until now, where no `tick` came for longer than usual. [s]"""
+        """Nothing was owed until now, and no `tick` came. [s]"""
         self._ticked_at = now
 
     def heard(self) -> None:

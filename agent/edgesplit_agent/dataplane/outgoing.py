@@ -293,11 +293,11 @@ class PeerLink:
 
     async def _watch(self, session: _Session) -> None:
         """Ping, probe and judge until the connection ends."""
-        limits, due_s = self._limits, _TICK_S
+        limits = self._limits
         while session.connection.is_open:
             now = self._loop.time()
             self._estimator.slow_start = not self._emulated()
-            session.life.tick(now, owed=self._estimator.waiting, due_s=due_s)
+            session.life.tick(now, owed=self._estimator.waiting)
             if session.life.overdue:
                 answers = session.connection.acknowledged(limits.dead_after_s)
                 if reason := session.life.verdict(acknowledged=answers):
@@ -312,8 +312,7 @@ class PeerLink:
                 self._ping(session, now)
             self._probe(session, now)
             self._drain()
-            due_s = self._due_s(session, now, interval_s) if idle else _TICK_S
-            await self._rest(due_s)
+            await self._rest(self._due_s(session, now, interval_s) if idle else _TICK_S)
         await session.connection.wait_closed()
 
     def _ping_interval_s(self, *, idle: bool) -> float:
@@ -325,10 +324,10 @@ class PeerLink:
     def _due_s(self, session: _Session, now: float, interval_s: float) -> float:
         """When to look at an idle link again. [s]
 
-        Every look costs a tenth of a millisecond: a node with many peers would spend most of its time on them.
+        Every look costs a tenth of a millisecond: a node with many peers would spend most of its time on them. While an answer is owed, silence
+        is counted.
         """
-        unanswered = self._estimator.waiting and session.pinged_at < now
-        if unanswered or self._backlog:
+        if self._estimator.waiting or self._backlog:
             return _TICK_S
         left_s = max(session.pinged_at + interval_s - now, _TICK_S)
         if self._estimator.calm(now):
@@ -353,7 +352,7 @@ class PeerLink:
         """Rest no longer; what is sent next is owed from now on."""
         if self._resting is None or self._resting.done():
             return
-        if self._session is not None and not self._estimator.waiting:
+        if self._session is not None:
             self._session.life.rested(self._loop.time())
         self._resting.set_result(None)
 

@@ -29,7 +29,7 @@ export async function mount(element, { name, query }, { signal }) {
   const result = h("div", { class: "what-if-result", "aria-live": "polite" });
   const panel = new NetworkPanel({ reasons: null, signal });
   const gantt = new Gantt({ name: "Timeline of a request under the plan that would result", idle: "Point at a bar, or walk with the arrow keys, to read what it is." });
-  const pictured = h("div", { hidden: true }, h("h2", null, "Its network"), panel.element, h("h2", null, "Its timeline"), gantt.element);
+  const pictured = h("div", { hidden: true }, h("section", null, h("h2", null, "Its network"), panel.element), h("section", null, h("h2", null, "Its timeline"), gantt.element));
   element.append(h("div", { class: "what-if" }, form, h("div", null, result, h("div", { class: "what-if-apply" }), pictured)));
   /** The plan as it is, and its network: what another one is held against. @type {any} */
   let [now, graph] = [null, null];

@@ -106,7 +106,7 @@ function settings(curves, format, most, bands, tell) {
   const axis = { stroke: () => cssColour("--muted"), grid: { stroke: () => cssColour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
   return {
     legend: { show: false },
-    padding: [8, 8, 0, 0],
+    padding: [8, 24, 0, 0],
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
     scales: { x: { time: true }, y: { range: (_drawing, _low, high) => [0, Math.max((high ?? 0) * 1.08, most) || 1] } },
     axes: [
