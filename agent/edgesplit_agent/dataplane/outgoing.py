@@ -84,7 +84,7 @@ class PeerLink:
         emulated: Callable[[], bool],
         budget: ProbeBudget,
         on_silent: Callable[[EdgesplitError], None],
-        planned: Callable[[], bool] = lambda: True,
+        planned: Callable[[], bool],
         access: Access | None = None,
     ) -> None:
         self.address = address

@@ -29,7 +29,7 @@ from edgesplit.operations.waiting_document import WaitingDocument, WaitingRow
 from edgesplit.planning.battery_allowance import BatteryAllowance
 from edgesplit.planning.goals import PinRule
 from edgesplit.planning.origins import Origin, weakest
-from edgesplit.planning.plan import Assignment, Evaluation, per_node
+from edgesplit.planning.plan import Assignment, Component, Evaluation, per_node
 from edgesplit.planning.problem import Problem
 from edgesplit.planning.spreads import PredictionInterval
 from edgesplit_controller.answering.serving.energy_report import energy_rows
@@ -207,18 +207,21 @@ def _component_rows(plan: PlanRecord, speeds: Speeds) -> tuple[ComponentRow, ...
     rows: list[ComponentRow] = []
     for part in cut:
         timing = speeds.timing(part.node, plan.problem.model, graphs.get((part.node, part.id), ""))
-        rows.append(
-            ComponentRow(
-                id=part.id,
-                node=part.node,
-                operators=part.operators,
-                inputs=part.inputs,
-                outputs=part.outputs,
-                predicted_s=expected_s.get(part.id) if comparable else None,
-                measured_s=timing.recent_s if timing is not None else None,
-            )
-        )
+        measured_s = timing.recent_s if timing is not None else None
+        rows.append(_component_row(part, expected_s.get(part.id) if comparable else None, measured_s))
     return tuple(rows)
+
+
+def _component_row(part: Component, predicted_s: float | None, measured_s: float | None = None) -> ComponentRow:
+    return ComponentRow(
+        id=part.id,
+        node=part.node,
+        operators=part.operators,
+        inputs=part.inputs,
+        outputs=part.outputs,
+        predicted_s=predicted_s,
+        measured_s=measured_s,
+    )
 
 
 def placed_network(source: str, assignment: Assignment, evaluation: Evaluation) -> PlacedNetwork:
@@ -226,17 +229,7 @@ def placed_network(source: str, assignment: Assignment, evaluation: Evaluation) 
     expected_s = _expected_s(evaluation)
     return PlacedNetwork(
         source=source,
-        components=tuple(
-            ComponentRow(
-                id=part.id,
-                node=part.node,
-                operators=part.operators,
-                inputs=part.inputs,
-                outputs=part.outputs,
-                predicted_s=expected_s.get(part.id),
-            )
-            for part in evaluation.components
-        ),
+        components=tuple(_component_row(part, expected_s.get(part.id)) for part in evaluation.components),
         quantized=tuple(sorted(assignment.quantized)),
         codecs=dict(assignment.codecs),
         timeline=evaluation.timeline,
