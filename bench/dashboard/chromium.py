@@ -33,17 +33,19 @@ PAGES = {
 """Pages by name, and the part of the address behind the base."""
 
 READY = {
-    "fleet": ".map-node, .site",
-    "node": ".charts .chart",
-    "model": ".gantt-bar",
-    "what-if": ".conditions",
-    "frontier": ".curve .point",
-    "trace": ".gantt-bar",
-    "live": ".charts .chart",
-    "events": "tbody tr",
-    "operate": "#models tbody tr",
+    "fleet": ".page-fleet :is(.map-node, .site)",
+    "node": ".page-node .charts .chart",
+    "model": ".page-model .gantt-bar",
+    "what-if": ".page-whatif .conditions",
+    "frontier": ".page-frontier .curve .point",
+    "trace": ".page-trace .gantt-bar",
+    "live": ".page-live .charts .chart",
+    "events": ".page-events tbody tr",
+    "operate": ".page-operate #models tbody tr",
 }
-"""What is on a page as soon as it shows what it is for, by name of the page."""
+"""What is on a page as soon as it shows what it is for, by name of the page.
+
+The page itself is named, since the one before it stays until it is fetched, and has tables and charts too."""
 
 OVERFLOWING = """[...document.querySelectorAll('body *')]
     .filter((e) => e.getBoundingClientRect().width > 0 && e.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
@@ -64,9 +66,14 @@ class View:
     page: Page
     complaints: list[str] = field(default_factory=list[str])
 
+    def turn_to(self, base: str, name: str, *, model: str = "", node: str = "") -> None:
+        """Open one of PAGES, and wait until it has taken the place of the one before, whatever it shows."""
+        self.page.goto(address_of(base, name, model=model, node=node))
+        self.page.locator(READY[name].split()[0]).wait_for(state="attached")
+
     def open(self, base: str, name: str, *, model: str = "", node: str = "", timeout_s: float = 60.0) -> None:
         """Open one of PAGES, and wait until it shows what it is for."""
-        self.page.goto(address_of(base, name, model=model, node=node))
+        self.turn_to(base, name, model=model, node=node)
         self.page.locator(READY[name]).first.wait_for(state="visible", timeout=1000 * timeout_s)
 
     def _on_console(self, message: ConsoleMessage) -> None:

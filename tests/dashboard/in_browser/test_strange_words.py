@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Browser, expect
 
-from bench.dashboard.chromium import PAGES, address_of, view
+from bench.dashboard.chromium import PAGES, view
 from bench.dashboard.fed_documents import MODEL, fed_documents, renamed
 from bench.dashboard.fed_server import fed_server
 from tests.dashboard.in_browser.reading import too_wide, walk_the_network
@@ -50,7 +50,7 @@ def test_pages_say_what_was_not_answered(browser: Browser) -> None:
         for pattern in ("**/api/operations", "**/api/models/**", "**/api/history/**"):
             opened.page.route(pattern, lambda route: route.fulfill(status=502, body="cut", content_type="text/plain"))
         for name in PAGES:
-            opened.page.goto(address_of(base, name, model=MODEL, node="edge"))
+            opened.turn_to(base, name, model=MODEL, node="edge")
             expect(opened.page.locator("h1")).to_have_count(1)
             expect(opened.page.locator(".loading:visible, [aria-busy=true]")).to_have_count(0)
             if name not in {"fleet", "events", "operate"}:

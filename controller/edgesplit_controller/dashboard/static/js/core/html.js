@@ -42,7 +42,8 @@ export function setAttribute(element, name, value) {
 }
 
 /**
- * Bring a parent's children into line with rows, making, updating and removing only what differs.
+ * Bring a parent's children into line with rows, making, updating and removing only what differs. Whoever is at one of them with
+ * the keyboard stays there.
  * @param {Element} parent holds nothing else
  * @param {Array} rows
  * @param {(row: any) => string} key
@@ -51,11 +52,18 @@ export function setAttribute(element, name, value) {
  */
 export function keyed(parent, rows, key, make, update) {
   const known = parent.keyedElements ?? (parent.keyedElements = new Map());
-  const kept = new Set();
+  const names = rows.map(key);
+  const kept = new Set(names);
+  const focused = document.activeElement;
+  // What goes, goes first: what stays need not move past it then.
+  for (const [name, element] of known) {
+    if (kept.has(name)) continue;
+    element.remove();
+    known.delete(name);
+  }
   let place = parent.firstElementChild;
-  for (const row of rows) {
-    const name = key(row);
-    kept.add(name);
+  for (const [index, row] of rows.entries()) {
+    const name = names[index];
     let element = known.get(name);
     if (!element) {
       element = make(row);
@@ -65,11 +73,8 @@ export function keyed(parent, rows, key, make, update) {
     if (element === place) place = place.nextElementSibling;
     else parent.insertBefore(element, place);
   }
-  for (const [name, element] of known) {
-    if (kept.has(name)) continue;
-    element.remove();
-    known.delete(name);
-  }
+  // An element that moves loses the focus.
+  if (focused !== document.activeElement && parent.contains(focused)) focused.focus({ preventScroll: true });
 }
 
 function filled(element, attributes, children) {
