@@ -16,12 +16,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from demo.ports import free_port
 from edgesplit.wire.address import is_loopback
 
-__all__ = ["CommandFailed", "EmulatedLink", "EmulatedNode", "LocalFleet", "Place"]
+__all__ = ["CommandFailed", "EmulatedLink", "EmulatedNode", "LocalFleet", "Place", "Run", "run_program"]
 
 PROGRAMS = {
     "splitctl": "edgesplit_controller.cli.entry",
@@ -35,6 +35,53 @@ ENDS_WITHIN_S = 20.0
 
 SMALL_FLEET = 16
 """Up to so many nodes a controller has all links measured ([planning] candidates)."""
+
+
+class Run(Protocol):
+    """What runs a program to its end."""
+
+    def __call__(
+        self,
+        program: Sequence[str],
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        timeout_s: float,
+        show_progress: bool,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run it and keep what it prints.
+
+        Args:
+            program: How its command line begins.
+            arguments: The rest of it.
+            environment: All variables that it has.
+            timeout_s: After which it is killed. [s]
+            show_progress: Let its standard error through to this process's.
+
+        Raises:
+            subprocess.TimeoutExpired: It was killed.
+        """
+        ...
+
+
+def run_program(
+    program: Sequence[str],
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    timeout_s: float,
+    show_progress: bool,
+) -> subprocess.CompletedProcess[str]:
+    """Start it as a shell would; see `Run`."""
+    return subprocess.run(
+        [*program, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=None if show_progress else subprocess.PIPE,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+        env=environment,
+    )
 
 
 class CommandFailed(Exception):
@@ -110,6 +157,9 @@ class Place:
 class LocalFleet:
     """Controller and agents, on loopback unless placed elsewhere; a context manager that ends them all.
 
+    Attributes:
+        run: What runs splitctl on this machine itself.
+
     Args:
         folder: For configurations, logs, caches and the controller's store.
         nodes: One agent each.
@@ -119,6 +169,8 @@ class LocalFleet:
         planning: More lines of the controller's `[planning]` section.
         dashboard: Whether the controller has one, at a port of its own.
     """
+
+    run: ClassVar[Run] = run_program
 
     def __init__(
         self,
@@ -272,14 +324,14 @@ class LocalFleet:
         Raises:
             CommandFailed: It exited with another code than 0.
         """
-        done = subprocess.run(
-            [*self._place(at).command, *self._tool("splitctl"), "--broker", self.broker, "--json", *command],
-            stdout=subprocess.PIPE,
-            stderr=None if show_progress else subprocess.PIPE,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-            env=self._environment(),
+        place = self._place(at).command
+        run = run_program if place else LocalFleet.run
+        done = run(
+            [*place, *self._tool("splitctl")],
+            ["--broker", self.broker, "--json", *command],
+            self._environment(),
+            timeout_s=timeout_s,
+            show_progress=show_progress,
         )
         if done.returncode != 0:
             try:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from demo.fleet import LocalFleet
 from tests.skips import Skip, unexpected
+from tests.warm_splitctl import WarmSplitctl
 
 # pytest-xdist tells its processes how wide the terminal is; pages of splitctl are as wide as it takes unless a test says else.
 os.environ.pop("COLUMNS", None)
@@ -53,3 +55,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if os.environ.get("CI"):
         for skip in unexpected(skips):
             terminalreporter.write_line(f"FAILED {skip.test} - left out, in CI: {skip.reason}", red=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_questions() -> Iterator[None]:
+    """Fleets of tests are asked without starting an interpreter each time."""
+    with WarmSplitctl() as run, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LocalFleet, "run", run)
+        yield

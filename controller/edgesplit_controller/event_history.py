@@ -31,6 +31,54 @@ KEPT = {
 """How many of each history."""
 MOST = sum(KEPT.values())
 _Entry = tuple[int, Event]
+_Subject = tuple[str, str]
+"""Node and model."""
+
+
+class _History:
+    """Of one group of kinds: entries by whom or what they are about, and who has how many, so that room is made at once however many there are."""
+
+    def __init__(self) -> None:
+        self.about: dict[_Subject, deque[_Entry]] = {}
+        self.count = 0
+        self._by_length: dict[int, dict[_Subject, None]] = {}
+        self._longest = 0
+
+    def add(self, subject: _Subject, entry: _Entry) -> None:
+        entries = self.about.setdefault(subject, deque())
+        entries.append(entry)
+        self.count += 1
+        self._counted(subject, len(entries) - 1, len(entries))
+        self._longest = max(self._longest, len(entries))
+
+    def make_room(self) -> None:
+        """Drop the oldest entry about whom or what there are the most."""
+        subject = next(iter(self._by_length[self._longest]))
+        entries = self.about[subject]
+        entries.popleft()
+        self.count -= 1
+        self._counted(subject, len(entries) + 1, len(entries))
+        if self._longest not in self._by_length:
+            self._longest -= 1
+        if not entries:
+            del self.about[subject]
+
+    def since(self, unix_s: float) -> _History:
+        """What of it is no older. [s since the epoch]"""
+        younger = _History()
+        for subject, entries in self.about.items():
+            for entry in entries:
+                if (entry[1].heard_unix_s or entry[1].at_unix_s) >= unix_s:
+                    younger.add(subject, entry)
+        return younger
+
+    def _counted(self, subject: _Subject, before: int, after: int) -> None:
+        if before:
+            del self._by_length[before][subject]
+            if not self._by_length[before]:
+                del self._by_length[before]
+        if after:
+            self._by_length.setdefault(after, {})[subject] = None
 
 
 class EventHistory:
@@ -38,44 +86,30 @@ class EventHistory:
 
     def __init__(self) -> None:
         self._numbers = itertools.count()
-        self._about: dict[str, dict[tuple[str, str], deque[_Entry]]] = {history: {} for history in HISTORIES}
-        self._counts = dict.fromkeys(HISTORIES, 0)
+        self._histories = {history: _History() for history in HISTORIES}
 
     def __len__(self) -> int:
-        return sum(self._counts.values())
+        return sum(history.count for history in self._histories.values())
 
     def add(self, event: Event) -> int:
         """Remember an event, at the cost of the oldest about whom or what the most is remembered; returns its number."""
-        history = history_of(event.kind)
-        about = self._about[history]
-        about.setdefault((event.node, event.model), deque()).append((number := next(self._numbers), event))
-        self._counts[history] += 1
-        if self._counts[history] > KEPT[history]:
-            longest = max(about, key=lambda subject: len(about[subject]))
-            about[longest].popleft()
-            self._counts[history] -= 1
-            if not about[longest]:
-                del about[longest]
+        group = history_of(event.kind)
+        history = self._histories[group]
+        history.add((event.node, event.model), (number := next(self._numbers), event))
+        if history.count > KEPT[group]:
+            history.make_room()
         return number
 
     def forget(self, before_unix_s: float) -> None:
         """Drop what is older. [s since the epoch]"""
-        for history, about in self._about.items():
-            for subject in tuple(about):
-                kept = deque(
-                    entry for entry in about[subject] if (entry[1].heard_unix_s or entry[1].at_unix_s) >= before_unix_s
-                )
-                self._counts[history] -= len(about[subject]) - len(kept)
-                if kept:
-                    about[subject] = kept
-                else:
-                    del about[subject]
+        for name, history in self._histories.items():
+            self._histories[name] = history.since(before_unix_s)
 
     def __iter__(self) -> Iterator[Event]:
         return (event for _, event in self._numbered())
 
     def _numbered(self) -> Iterator[_Entry]:
-        return heapq.merge(*(deque_ for about in self._about.values() for deque_ in about.values()))
+        return heapq.merge(*(entries for history in self._histories.values() for entries in history.about.values()))
 
     def last_numbered(self, limit: int) -> list[tuple[int, Event]]:
         """The newest with their numbers, which grow, oldest first."""

@@ -153,6 +153,7 @@ async def test_a_source_that_is_away_serves_once_it_is_there(fleet: Fleet, savin
 async def test_what_is_there_is_overwritten_only_when_that_is_wanted(fleet: Fleet, saving: Path) -> None:
     client = fleet.client
     await client.ask(SetWeights(energy=1.0))
+    await until(lambda: fleet.fallbacks.idle)
     before = await served(fleet)
     with pytest.raises(ModelExists, match="would overwrite the model spare, the model tiny, the goals of models that"):
         await restored(fleet, saving)

@@ -107,6 +107,14 @@ async def test_undrained_it_is_used_again_where_that_pays(serving: Fleet) -> Non
         await serving.client.ask(UndrainNode(name="cloud"))
 
 
+async def test_what_is_drained_and_undrained_before_the_watcher_looked_is_used_again(serving: Fleet) -> None:
+    for _ in range(3):  # from the second time on the watcher has seen the fleet with the node, and sees it so again
+        await drain(serving, "cloud")
+        assert "cloud" not in used(serving)
+        await serving.client.ask(UndrainNode(name="cloud"))
+        await until(lambda: "cloud" in used(serving))
+
+
 async def test_a_source_stays_and_is_said_and_nothing_new_comes_there(serving: Fleet) -> None:
     before = serving.plan("tiny").epoch.number
     document = await drain(serving, "device")

@@ -20,9 +20,9 @@ NODES = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a Mosquitto of our own; skips where none is installed, fails in CI."""
+    """URL of a Mosquitto of our own, on which nothing is kept of other fleets; skips where none is installed, fails in CI."""
     with running_mosquitto(tmp_path_factory.mktemp("mosquitto")) as url:
         yield url
 

@@ -432,6 +432,7 @@ class Deployer:
         try:
             yield watch
         finally:
+            watch.snapshot = None  # what was decided stands on another fleet than the watcher saw last
             watch.lock.release()
             self._replanner.promises_changed(model)
 
