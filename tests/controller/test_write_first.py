@@ -100,6 +100,7 @@ class Disk:
 async def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Fleet]:
     # Predictions that follow measurements are written too, at moments of their own: not while writes are counted.
     monkeypatch.setattr("edgesplit_controller.deciding.replanner.REFRESH_EVERY_S", 1e9)
+    monkeypatch.setattr("edgesplit_controller.storage.store_keeper.TRY_AGAIN_S", 0.1)
     running = Fleet(tmp_path)
     planning = msgspec.structs.replace(running.configuration.planning, prepare_limit_s=3.0)
     running.configuration = msgspec.structs.replace(running.configuration, planning=planning)
