@@ -186,6 +186,18 @@ async def test_an_idle_peer_that_falls_silent_is_lost_too_and_taken_in_again(pla
         await until(lambda: device.data.is_up("edge"))
 
 
+@pytest.mark.parametrize("planned", [True, False])
+async def test_a_probe_that_a_slow_idle_link_carries_for_long_loses_no_peer(planned: bool) -> None:
+    """Pongs overtake it, but pings have to be sent for that."""
+    limits = Limits(dead_after_s=0.4, idle_after_s=0.0, idle_ping_interval_s=0.2, unplanned_ping_interval_s=5.0)
+    slow = Emulation(links={"edge": EmulatedLink(bandwidth_bytes_per_s=20e3)})
+    async with plane("device", limits=limits, emulation=slow) as device, plane("edge") as edge:
+        device.handler.planned = planned
+        await connected(device, edge)
+        await until(lambda: bool(device.data.links()))  # the first probe takes 0.8 s
+        assert device.handler.lost == []
+
+
 async def test_what_is_sent_over_a_link_that_rested_finds_its_peer_blameless() -> None:
     limits = replace(QUIET, dead_after_s=0.3, idle_after_s=0.0, idle_ping_interval_s=1.0)
     async with plane("device", limits=limits) as device, plane("edge") as edge:

@@ -175,13 +175,13 @@ def test_a_store_lost_together_with_the_broker_loses_no_model_and_no_request(sit
     assert essence(site.plan()) == essence(before)
     assert "store-taken-over" in site.kinds()
     # What was taken over is decided upon like before.
-    site.fleet.splitctl("set-weights", "--model", "m", "--latency", "1", "--energy", "0")
-    assert site.plan()["goals"]["energy_weight"] == 0.0
+    site.fleet.splitctl("set-weights", "--model", "m", "--latency", "1", "--energy", "0.125")
+    assert site.plan()["goals"]["energy_weight"] == 0.125
 
 
 def test_a_damaged_state_is_set_aside_and_told_and_the_plan_stays(site: Site, callers: Callers) -> None:
     before = site.plan()
-    site.until_kept()
+    site.until_kept(b'"energy_weight":0.125')
     site.fleet.kill("controller")
     content = (site.store / "state.json").read_bytes()
     (site.store / "state.json").write_bytes(content[: len(content) // 2])

@@ -103,7 +103,7 @@ class Roll:
         self.fleet.replace("controller", release)
         after = self.fleet.await_serving(MODEL, self.request)
         assert after["epoch"] >= before["epoch"], "epochs went back"
-        assert set(after["per_node"]) >= set(HELPERS), "the pins are gone"
+        assert set(after["per_node"]) >= set(HELPERS), f"a node is not planned on any more: {after}"
 
     def replace_agent(self, name: str, release: Release) -> None:
         """An agent, on its cache."""
@@ -115,6 +115,9 @@ class Roll:
             self.load.move(another)
         if is_source:
             self.fleet.splitctl("deploy", MODEL, "--source", another)
+        blocking_until(
+            lambda: self._may_be_lost(name), f"a plan for the loss of {name}", within_s=ONLINE_WITHIN_S, poll_s=0.2
+        )
         before = self.fleet.versions()
         self.fleet.replace(name, release)
         blocking_until(
@@ -122,9 +125,22 @@ class Roll:
         )
         if is_source:
             self.fleet.splitctl("deploy", MODEL, "--source", name)
+        # Once the controller has planned with it again: it is to know the node, and its plan, when it is replaced itself.
+        blocking_until(lambda: name in self._planned_on(), f"a plan that knows {name}", within_s=ONLINE_WITHIN_S)
         self.fleet.await_serving(MODEL, self.request)
         if asked_here:
             self.load.move(name)
+
+    def _may_be_lost(self, name: str) -> bool:
+        """Whether the plan that serves does without a node, or another is prepared for its loss."""
+        plan = self.fleet.splitctl("plan", MODEL)
+        fallback = plan["fallbacks"].get(name)
+        used = {component["node"] for component in plan["components"]}
+        return name not in used or (fallback is not None and fallback["prepared"])
+
+    def _planned_on(self) -> set[str]:
+        """Nodes that the plan which serves was made with."""
+        return set(self.fleet.splitctl("plan", MODEL)["per_node"])
 
     def _is_back(self, name: str, before: dict[str, str]) -> bool:
         versions = self.fleet.versions()

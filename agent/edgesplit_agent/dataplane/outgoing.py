@@ -319,7 +319,9 @@ class PeerLink:
         limits = self._limits
         if not idle:
             return limits.ping_interval_s
-        return limits.idle_ping_interval_s if self._planned() else limits.unplanned_ping_interval_s
+        # While an answer is owed, as to a probe that a slow link carries for long, pongs say that the peer lives.
+        seldom = not self._planned() and not self._estimator.waiting
+        return limits.unplanned_ping_interval_s if seldom else limits.idle_ping_interval_s
 
     def _due_s(self, session: _Session, now: float, interval_s: float) -> float:
         """When to look at an idle link again. [s]
@@ -416,6 +418,8 @@ class PeerLink:
             return
         padding = self._estimator.probe_due(now)
         if padding is not None and (self._estimator.ramping or self._budget.allows(now)):
+            if now - session.pinged_at >= self._limits.idle_ping_interval_s:
+                self._ping(session, now)  # from here on silence is counted
             sequence = self._next_sequence()
             afresh = self._estimator.starts_afresh(now) and session.connection.start_afresh()
             self._estimator.probe_sent(padding, now)
