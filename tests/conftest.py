@@ -1,4 +1,7 @@
-"""Settings of all tests: timing never decides, CI draws the same examples every time, and no test is left out unseen."""
+"""Settings of all tests: timing never decides, CI draws the same examples every time, and no test is left out unseen.
+
+Which were left out and which files failed is written to what EDGESPLIT_SKIPS and EDGESPLIT_FAILED name, for tests/all.sh.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ settings.register_profile("ci", parent=settings.get_profile("local"), derandomiz
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 skips: list[Skip] = []
+failed: list[str] = []
 
 
 def note(report: pytest.CollectReport | pytest.TestReport) -> None:
@@ -27,6 +31,8 @@ def note(report: pytest.CollectReport | pytest.TestReport) -> None:
     if report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         skips.append(Skip(report.nodeid, " ".join(reason.removeprefix("Skipped: ").split())))
+    if report.failed:
+        failed.append(report.nodeid.partition("::")[0])
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -47,6 +53,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if (file := os.environ.get("EDGESPLIT_SKIPS")) is not None:
         with Path(file).open("a") as lines:
             lines.writelines(f"{skip.test}\t{skip.reason}\n" for skip in skips)
+    if (file := os.environ.get("EDGESPLIT_FAILED")) is not None:
+        with Path(file).open("a") as lines:
+            lines.writelines(f"{name}\n" for name in dict.fromkeys(failed))
     if os.environ.get("CI") and unexpected(skips) and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -1,4 +1,4 @@
-"""No test is left out unseen: in CI a skip that tests/skips.py does not list fails the run."""
+"""No test is left out unseen, and none fails so: in CI a skip that tests/skips.py does not list fails the run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def test_that_does_not():
 
 def run(file: Path, skips: Path, ci: str, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", "-q", "--no-header"]
-    environment = {**os.environ, "CI": ci, "EDGESPLIT_SKIPS": str(skips)}
+    failed = str(skips.with_name("failed"))
+    environment = {**os.environ, "CI": ci, "EDGESPLIT_SKIPS": str(skips), "EDGESPLIT_FAILED": failed}
     return subprocess.run(
         [*command, *options, "--rootdir", str(file.parent), "-c", os.devnull, str(file)],
         cwd=REPOSITORY,
@@ -83,3 +84,46 @@ def test_what_the_tests_of_torch_leave_out_is_allowed_and_similar_reasons_are_no
     assert "test-torch" in allowed_because(Skip("t", "could not import 'torch': No module named 'torch'"))
     assert not allowed_because(Skip("t", "could not import 'amqtt': No module named 'amqtt'"))
     assert not allowed_because(Skip("t", "mosquitto is not there yet"))
+
+
+def test_files_that_failed_are_written_down_once(tmp_path: Path) -> None:
+    file = tmp_path / "test_some.py"
+    file.write_text(
+        "def test_one():\n    assert False\n\ndef test_two():\n    assert False\n\ndef test_three():\n    pass\n"
+    )
+    assert run(file, tmp_path / "skips", "").returncode == 1
+    assert (tmp_path / "failed").read_text() == "test_some.py\n"
+
+
+PYTEST = """#!/bin/sh
+case "$*" in
+    -c*) echo 2 ;;
+    *tests.skips*) echo "tests left out: 0" ;;
+    *--ignore=*) printf '{failed}' >>"$EDGESPLIT_FAILED"; exit 1 ;;
+    *loadfile*) exit 0 ;;
+    *) echo "alone: $*"; exit {alone} ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("failed", "alone", "again", "status"),
+    [
+        ("a.py\\nb.py\\na.py\\n", 0, "a.py b.py", 0),
+        ("a.py\\n", 1, "a.py", 1),
+        ("a.py\\nb.py\\nc.py\\nd.py\\n", 0, "", 1),
+        ("", 0, "", 1),
+    ],
+)
+def test_a_few_files_that_failed_beside_others_are_run_once_more_alone(
+    tmp_path: Path, failed: str, alone: int, again: str, status: int
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(PYTEST.format(failed=failed, alone=alone))
+    python.chmod(0o700)
+    command = ["sh", "tests/all.sh", str(python)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if line.startswith("alone:")] == ([f"alone: -m pytest {again}"] if again else [])
+    assert (f"FAILED BESIDE OTHERS, PASSED ALONE: {again}" in lines) == (status == 0)
