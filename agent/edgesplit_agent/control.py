@@ -406,7 +406,7 @@ class ControlPlane:
         return self._nodes.online()
 
     def last_addresses(self, names: AbstractSet[str]) -> dict[str, str]:
-        """Where nodes were that are offline by what the broker says, or said when there was one."""
+        """Where nodes of plans were that are offline by what the broker says, or said when there was one."""
         return self._nodes.last_addresses(names)
 
     def last_known_nodes(self) -> list[NodeStatus]:

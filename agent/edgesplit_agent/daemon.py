@@ -456,7 +456,8 @@ class Agent:
     def _connect_peers(self) -> None:
         """Connect to online nodes; keep the link to one that only its broker connection left, and connect back to one that is connected to here.
 
-        A node that started again while the broker is away registers nowhere, and what is computed for it has to find the way back.
+        A node that started again while the broker is away registers nowhere, and what is computed for it has to find the way back. Where no plan
+        names it nothing has to: two that the controller named to each other no more would else keep each other.
         """
         callers = self.control.last_addresses(self.plane.callers)
         kept = {

@@ -17,7 +17,14 @@ from edgesplit.control.event_messages import EVENT, Event
 from edgesplit.control.figure_messages import LINK_METRICS, NODE_METRICS, USAGE, NodeMetrics, Steadiness, Usage
 from edgesplit.control.plan_messages import DEPLOYMENT, DESIRED, OBSERVED, Observed
 from edgesplit.control.profile_messages import MODEL_OFFER, PROFILE_REPORT, ModelOffer, ProfilePlan, ProfileReport
-from edgesplit.control.registration_messages import CONTROLLER_STATUS, NODE_STATUS, ControllerStatus, NodeStatus
+from edgesplit.control.registration_messages import (
+    CONTROLLER_STATUS,
+    NODE_PEERS,
+    NODE_STATUS,
+    ControllerStatus,
+    NodePeers,
+    NodeStatus,
+)
 from edgesplit.daemon.configuration_sections import BrokerSection
 from edgesplit.errors import InvalidTensor, UnknownModel
 from edgesplit.mqtt.bus import MessageBus
@@ -164,6 +171,23 @@ async def test_agents_register_prepare_serve_and_survive_each_other(broker: str,
     await until(lambda: not observer.heard[NODE_STATUS.of("device")].online)  # type: ignore[attr-defined]
     await observer.bus.close()
     await runner.cleanup()
+
+
+async def test_nodes_that_found_each_other_by_themselves_part_when_a_controller_names_them_no_more(
+    broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgesplit_agent.following.peer_choice.PATIENCE_S", 0.1)
+    monkeypatch.setattr("edgesplit_agent.following.peer_choice.LINGER_S", 0.5)
+    observer = Observer(broker)
+    await observer.start()
+    async with running(agent("hub", broker, tmp_path)) as hub, running(agent("far", broker, tmp_path)) as far:
+        await until(lambda: hub.plane.is_up("far") and far.plane.is_up("hub"))
+        status = ControllerStatus(online=True, protocol=1, version="1", instance="i", artifacts="", names_peers=True)
+        observer.bus.publish(CONTROLLER_STATUS, status)
+        for name in ("hub", "far"):
+            observer.bus.publish(NODE_PEERS, NodePeers(node=name, peers=()), name)
+        await until(lambda: not hub.plane.is_up("far") and not far.plane.is_up("hub"))
+    await observer.bus.close()
 
 
 async def test_an_agent_profiles_an_offered_model_and_remembers_it(broker: str, tmp_path: Path) -> None:

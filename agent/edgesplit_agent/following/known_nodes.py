@@ -84,8 +84,8 @@ class KnownNodes:
         return [status for name, status in known.items() if name in needed and status.advertise]
 
     def last_addresses(self, names: AbstractSet[str]) -> dict[str, str]:
-        """Where nodes were that are not online by what was heard of them."""
-        gone = names - self._nodes.keys()
+        """Where nodes were that plans name and that are not online by what was heard of them."""
+        gone = (names & set(self._needed())) - self._nodes.keys()
         return {name: self._last[name].advertise for name in gone if name in self._last}
 
     def _note_last(self, status: NodeStatus) -> None:
