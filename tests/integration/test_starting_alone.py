@@ -125,6 +125,7 @@ def test_a_fleet_that_was_switched_off_serves_alone_and_obeys_when_the_world_is_
     fleet.start_controller()
     blocking_until(lambda: world.epoch("m"), "the controller is there")
     blocking_until(lambda: world.answers("m", wanted, world.epoch("m")), "nodes and controller agree")
+    fleet.await_nodes()
     assert "started-alone" in {event["kind"] for event in fleet.splitctl("events", "--limit", "1000")}
     (changed,) = fleet.splitctl("set-weights", "--energy", "1", "--latency", "0", "--model", "m")
     blocking_until(lambda: world.answers("m", wanted, changed["epoch"], world.epoch("m")), "what it says wins")
