@@ -12,16 +12,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Self
 
 from demo.ports import free_port
 from edgesplit.wire.address import is_loopback
 
-__all__ = ["CommandFailed", "EmulatedLink", "EmulatedNode", "LocalFleet", "Place", "Run", "run_program"]
+__all__ = ["CommandFailed", "EmulatedLink", "EmulatedNode", "Invocation", "LocalFleet", "Place", "Run", "run_program"]
 
 PROGRAMS = {
     "splitctl": "edgesplit_controller.cli.entry",
@@ -37,50 +37,39 @@ SMALL_FLEET = 16
 """Up to so many nodes a controller has all links measured ([planning] candidates)."""
 
 
-class Run(Protocol):
-    """What runs a program to its end."""
+@dataclass(frozen=True)
+class Invocation:
+    """A program to be run to its end.
 
-    def __call__(
-        self,
-        program: Sequence[str],
-        arguments: Sequence[str],
-        environment: Mapping[str, str],
-        *,
-        timeout_s: float,
-        show_progress: bool,
-    ) -> subprocess.CompletedProcess[str]:
-        """Run it and keep what it prints.
+    Attributes:
+        program: How its command line begins.
+        arguments: The rest of it.
+        environment: All variables that it has.
+        timeout_s: After which it is killed. [s]
+        show_progress: Its standard error goes through to this process's.
+    """
 
-        Args:
-            program: How its command line begins.
-            arguments: The rest of it.
-            environment: All variables that it has.
-            timeout_s: After which it is killed. [s]
-            show_progress: Let its standard error through to this process's.
-
-        Raises:
-            subprocess.TimeoutExpired: It was killed.
-        """
-        ...
+    program: Sequence[str]
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    timeout_s: float
+    show_progress: bool = False
 
 
-def run_program(
-    program: Sequence[str],
-    arguments: Sequence[str],
-    environment: Mapping[str, str],
-    *,
-    timeout_s: float,
-    show_progress: bool,
-) -> subprocess.CompletedProcess[str]:
+Run = Callable[[Invocation], "subprocess.CompletedProcess[str]"]
+"""What runs a program and keeps what it prints; raises subprocess.TimeoutExpired where it had to be killed."""
+
+
+def run_program(asked: Invocation) -> subprocess.CompletedProcess[str]:
     """Start it as a shell would; see `Run`."""
     return subprocess.run(
-        [*program, *arguments],
+        [*asked.program, *asked.arguments],
         stdout=subprocess.PIPE,
-        stderr=None if show_progress else subprocess.PIPE,
+        stderr=None if asked.show_progress else subprocess.PIPE,
         text=True,
-        timeout=timeout_s,
+        timeout=asked.timeout_s,
         check=False,
-        env=environment,
+        env=asked.environment,
     )
 
 
@@ -170,7 +159,7 @@ class LocalFleet:
         dashboard: Whether the controller has one, at a port of its own.
     """
 
-    run: ClassVar[Run] = run_program
+    run: ClassVar[Run] = staticmethod(run_program)
 
     def __init__(
         self,
@@ -325,14 +314,14 @@ class LocalFleet:
             CommandFailed: It exited with another code than 0.
         """
         place = self._place(at).command
-        run = run_program if place else LocalFleet.run
-        done = run(
+        asked = Invocation(
             [*place, *self._tool("splitctl")],
             ["--broker", self.broker, "--json", *command],
             self._environment(),
-            timeout_s=timeout_s,
-            show_progress=show_progress,
+            timeout_s,
+            show_progress,
         )
+        done = run_program(asked) if place else LocalFleet.run(asked)
         if done.returncode != 0:
             try:
                 error = json.loads(done.stdout)

@@ -48,14 +48,17 @@ def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     skips.extend(Skip(item.nodeid, "needs root") for item in items if item.get_closest_marker("root"))
 
 
+def append(variable: str, lines: Sequence[str]) -> None:
+    """Write lines to the end of the file that an environment variable names, if it is set."""
+    if (name := os.environ.get(variable)) is not None:
+        with Path(name).open("a") as file:
+            file.writelines(f"{line}\n" for line in lines)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if (file := os.environ.get("EDGESPLIT_SKIPS")) is not None:
-        with Path(file).open("a") as lines:
-            lines.writelines(f"{skip.test}\t{skip.reason}\n" for skip in skips)
-    if (file := os.environ.get("EDGESPLIT_FAILED")) is not None:
-        with Path(file).open("a") as lines:
-            lines.writelines(f"{name}\n" for name in dict.fromkeys(failed))
+    append("EDGESPLIT_SKIPS", [f"{skip.test}\t{skip.reason}" for skip in skips])
+    append("EDGESPLIT_FAILED", list(dict.fromkeys(failed)))
     if os.environ.get("CI") and unexpected(skips) and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

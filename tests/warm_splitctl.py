@@ -19,10 +19,11 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from demo.fleet import Invocation
 
 __all__ = ["WarmSplitctl"]
 
@@ -47,21 +48,17 @@ class WarmSplitctl:
             self._server.communicate()  # it ends with its standard input
         self._folder.cleanup()
 
-    def __call__(
-        self,
-        program: Sequence[str],
-        arguments: Sequence[str],
-        environment: Mapping[str, str],
-        *,
-        timeout_s: float,
-        show_progress: bool,
-    ) -> subprocess.CompletedProcess[str]:
-        """See `demo.fleet.Run`; `program` is splitctl, of this interpreter."""
-        command = [*program, *arguments]
-        request = {"arguments": list(arguments), "environment": dict(environment), "show_progress": show_progress}
+    def __call__(self, asked: Invocation) -> subprocess.CompletedProcess[str]:
+        """See `demo.fleet.Run`; the program is splitctl, of this interpreter."""
+        command = [*asked.program, *asked.arguments]
+        request = {
+            "arguments": list(asked.arguments),
+            "environment": dict(asked.environment),
+            "show_progress": asked.show_progress,
+        }
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(self._address())
-            connection.settimeout(timeout_s)
+            connection.settimeout(asked.timeout_s)
             with connection.makefile("rw", encoding="utf-8") as lines:
                 print(json.dumps(request), file=lines, flush=True)
                 process = int(lines.readline())
@@ -69,7 +66,7 @@ class WarmSplitctl:
                     answer = json.loads(lines.readline())
                 except TimeoutError as error:
                     os.kill(process, signal.SIGKILL)
-                    raise subprocess.TimeoutExpired(command, timeout_s) from error
+                    raise subprocess.TimeoutExpired(command, asked.timeout_s) from error
         return subprocess.CompletedProcess(command, answer["status"], answer["out"], answer["err"])
 
     def _address(self) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from demo.fleet import run_program
+from demo.fleet import Invocation, run_program
 from tests.warm_splitctl import WarmSplitctl
 
 SPLITCTL = [sys.executable, "-m", "edgesplit_controller.cli.entry"]
@@ -39,7 +39,7 @@ def test_it_ends_and_prints_as_one_from_a_shell(
     said = [
         (done.returncode, done.stdout, done.stderr)
         for run in (run_program, warm)
-        for done in [run(SPLITCTL, arguments, environment, timeout_s=60.0, show_progress=False)]
+        for done in [run(Invocation(SPLITCTL, arguments, environment, timeout_s=60.0))]
     ]
     assert said[0] == said[1]
 
@@ -47,4 +47,4 @@ def test_it_ends_and_prints_as_one_from_a_shell(
 def test_one_that_takes_too_long_is_killed(warm: WarmSplitctl) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(subprocess.TimeoutExpired):
         arguments = ["--broker", f"mqtt://127.0.0.1:{silent.getsockname()[1]}", "nodes"]
-        warm(SPLITCTL, arguments, os.environ, timeout_s=0.1, show_progress=False)
+        warm(Invocation(SPLITCTL, arguments, os.environ, timeout_s=0.1))

@@ -419,7 +419,7 @@ class PeerLink:
         padding = self._estimator.probe_due(now)
         if padding is not None and (self._estimator.ramping or self._budget.allows(now)):
             if now - session.pinged_at >= self._limits.idle_ping_interval_s:
-                self._ping(session, now)  # from here on silence is counted
+                self._ping(session, now)  # ahead of it: silence is counted from here on
             sequence = self._next_sequence()
             afresh = self._estimator.starts_afresh(now) and session.connection.start_afresh()
             self._estimator.probe_sent(padding, now)
