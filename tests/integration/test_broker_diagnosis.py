@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -204,6 +205,24 @@ async def test_what_is_no_broker_is_said(answer: bytes, said: str) -> None:
 
 async def test_a_host_that_does_not_resolve_is_said() -> None:
     assert "'nobody.invalid' does not resolve" in await refusal("mqtt://nobody.invalid")
+
+
+SILENT = """
+import asyncio, socket, threading
+from edgesplit.mqtt.bus import MessageBus
+
+socket.getaddrinfo = lambda *_args, **_more: threading.Event().wait()
+
+async def ask():
+    await MessageBus("mqtt://slow.example", client_id="asks").connect(20.0)
+
+asyncio.run(ask())
+"""
+
+
+def test_a_name_server_that_does_not_answer_is_said_and_waited_for_by_nobody() -> None:
+    done = subprocess.run([sys.executable, "-c", SILENT], capture_output=True, text=True, timeout=60, check=False)
+    assert "name server does not answer for the broker's host name 'slow.example'" in done.stderr
 
 
 async def test_a_denied_subscription_is_said_and_tried_again(mosquitto: Start, tmp_path: Path) -> None:

@@ -24,15 +24,32 @@ from tests.services.sandbox import CommandFailed, Sandbox, run
 
 __all__ = ["SERVICES", "DockerEngine", "Engine", "PodmanEngine", "docker_answers"]
 
-SERVICES = ("broker", "controller", "device", "edge", "cloud")
+NODES = ("device", "edge", "cloud")
+SERVICES = ("broker", "controller", *NODES)
 IMAGES = {"agent": "localhost/edgesplit-agent-test", "controller": "localhost/edgesplit-controller-test"}
 PROJECT = "edgesplit-test"
+BOTH_STREAMS = ("sh", "-c", 'exec "$@" 2>&1', "sh")
+"""Runs a command whose standard error counts as output."""
 # The device alone is slowed, so that the plan gives other containers work.
 OVERRIDE = """
 services:
   device:
     environment: {EDGESPLIT_EMULATION_SLOW_DOWN: "20.0"}
 """
+SUBNET = "10.89.7"
+
+
+def _podman_override() -> str:
+    """Addresses and hosts' names: the name server of Debian's podman goes deaf for a minute where it is asked while containers start."""
+    address = {service: f"{SUBNET}.{place}" for place, service in enumerate((*SERVICES, "founding", "joining"), 10)}
+    hosts = [f"{service}:{address[service]}" for service in SERVICES]
+    services: dict[str, Any] = {
+        service: {"extra_hosts": hosts, "networks": {"default": {"ipv4_address": at}}}
+        for service, at in address.items()
+    }
+    services["splitctl"] = {"extra_hosts": hosts}
+    network = {"default": {"x-podman.disable_dns": True, "ipam": {"config": [{"subnet": f"{SUBNET}.0/24"}]}}}
+    return json.dumps({"networks": network, "services": services})
 
 
 def _plugin() -> str:
@@ -121,9 +138,12 @@ class Engine(ABC):
     def logs(self) -> str:
         """The end of every service's log, for whoever has to find out why something failed."""
         return "\n".join(
-            f"--- {service} ---\n{self.engine('logs', '--tail=40', self.container(service))}"
-            for service in ("founding", "joining", *SERVICES)
+            f"--- {service} ---\n{self.said_by(service)}" for service in ("founding", "joining", *SERVICES)
         )
+
+    @abstractmethod
+    def said_by(self, service: str) -> str:
+        """The end of what a service wrote to standard output and error."""
 
     def image_bytes(self, target: str) -> int:
         """Size of an image. [B]"""
@@ -153,6 +173,12 @@ class DockerEngine(Engine):
         # compose takes PWD from where it is started.
         line = ["env", f"--chdir={self.shared}", "docker", *command]
         return run(line, timeout_s=timeout_s, environment=self.environment)
+
+    def said_by(self, service: str) -> str:
+        """See `Engine`."""
+        return run(
+            [*BOTH_STREAMS, "docker", "logs", "--tail=40", self.container(service)], environment=self.environment
+        )
 
     def compose(self, *command: str, timeout_s: float = 300.0) -> str:
         """Run docker compose."""
@@ -186,6 +212,8 @@ class PodmanEngine(Engine):
         # One run at a time: what is in the store besides images belongs to a run that was killed.
         self._stack.enter_context(locked("containers"))
         self._sandbox = self._stack.enter_context(Sandbox("edgesplit-images"))
+        self._podman_override = self.folder / "podman.yaml"
+        self._podman_override.write_text(_podman_override())
         try:
             self._write_settings()
             self.engine("rm", "--all", "--force", "--volumes")
@@ -222,10 +250,17 @@ class PodmanEngine(Engine):
         """Run podman."""
         return self._sandbox.run("podman", *command, timeout_s=timeout_s, environment=self.environment)
 
+    def said_by(self, service: str) -> str:
+        """See `Engine`."""
+        line = [*BOTH_STREAMS, "podman", "logs", "--tail=40", self.container(service)]
+        return self._sandbox.run(*line, environment=self.environment)
+
     def compose(self, *command: str, timeout_s: float = 300.0) -> str:
         """Run podman-compose."""
         environment = {**self.environment, "PYTHONPATH": str(self._composer)}
-        line = [sys.executable, "-m", "podman_compose", *self._compose_options(), *command]
+        files = (REPOSITORY / "docker/podman.yaml", self._podman_override)
+        options = [*self._compose_options(), *(option for file in files for option in ("-f", str(file)))]
+        line = [sys.executable, "-m", "podman_compose", *options, *command]
         return self._sandbox.run(*line, timeout_s=timeout_s, environment=environment)
 
     def is_healthy(self, service: str) -> bool:

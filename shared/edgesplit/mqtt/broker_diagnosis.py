@@ -13,6 +13,7 @@ import os
 import secrets
 import socket
 import ssl
+import threading
 from dataclasses import replace
 
 from edgesplit.errors import InvalidConfiguration
@@ -46,6 +47,11 @@ def explain_no_connection(address: BrokerAddress, timeout_s: float, elsewhere: s
     Returns:
         The sentence, or "" where nothing stands in the way now.
     """
+    if not _is_looked_up(address.host, timeout_s):
+        return (
+            f"this machine's name server does not answer for the broker's host name {address.host!r}: see whether it can be reached, "
+            "or name the broker by its address"
+        )
     try:
         with _connected(address, timeout_s) as plain:
             return _say_hello(address, plain, timeout_s) if not address.tls else _greet(address, plain, timeout_s)
@@ -60,6 +66,19 @@ def explain_no_connection(address: BrokerAddress, timeout_s: float, elsewhere: s
         return _away(
             address, os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error), elsewhere
         )
+
+
+def _is_looked_up(host: str, timeout_s: float) -> bool:
+    """Whether a name is resolved in time, or known not to exist; a name server that is away keeps whoever asks for half a minute."""
+    asked = threading.Thread(target=_look_up, args=(host,), name="look-up", daemon=True)
+    asked.start()
+    asked.join(timeout_s)
+    return not asked.is_alive()
+
+
+def _look_up(host: str) -> None:
+    with contextlib.suppress(OSError, UnicodeError):
+        socket.getaddrinfo(host, None)
 
 
 def _greet(address: BrokerAddress, plain: socket.socket, timeout_s: float) -> str:

@@ -10,13 +10,13 @@ the MQTT library (`mqtt/paho_client.py`), the defence of retained messages (`mqt
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 
+from edgesplit.daemon_thread import in_daemon_thread
 from edgesplit.errors import BrokerUnreachable, MalformedMessage
 from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.mqtt.broker_diagnosis import DIAGNOSE_EVERY_S, DIAGNOSE_TIMEOUT_S
@@ -36,6 +36,8 @@ __all__ = ["FLUSH", "Flush", "MessageBus"]
 M = TypeVar("M", bound=msgspec.Struct)
 BEAT_S = 0.5
 """How often a program with a name notes that it runs. [s]"""
+SILENT_S = 0.8
+"""After which a first connection that nothing is heard of is looked into: who waits for a name server says nothing for long. [s]"""
 
 
 class Flush(msgspec.Struct, frozen=True):
@@ -180,9 +182,14 @@ class MessageBus:
             BrokerUnreachable: No connection within `timeout_s`, or a reason why there will be none was found.
         """
         self.start()
-        with contextlib.suppress(TimeoutError):
+        silent = self._loop.call_later(SILENT_S, self._find_fault)
+        try:
             async with asyncio.timeout(timeout_s):
                 await self._settled.wait()
+        except TimeoutError:
+            pass  # said below, with what was found out
+        finally:
+            silent.cancel()
         if not self.connected:
             await self.close()
             late = f"no MQTT broker answers at {self.address} in time: start it, or name another {self._elsewhere}"
@@ -425,7 +432,8 @@ class MessageBus:
             self._diagnosis = self._loop.create_task(self._diagnose(), name="why-no-broker")
 
     async def _diagnose(self) -> None:
-        sentence = await asyncio.to_thread(self._client.explain, DIAGNOSE_TIMEOUT_S, self._elsewhere)
+        explain = partial(self._client.explain, DIAGNOSE_TIMEOUT_S, self._elsewhere)
+        sentence = await in_daemon_thread(explain, "why-no-broker")
         if sentence and not self._accepted:
             self._say_fault(sentence)
         await asyncio.sleep(DIAGNOSE_EVERY_S if sentence else 0.0)

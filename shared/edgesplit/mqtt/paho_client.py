@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import Any, Protocol, TypeAlias
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
+from edgesplit.daemon_thread import in_daemon_thread
 from edgesplit.mqtt.broker_address import BrokerAddress
 from edgesplit.mqtt.broker_diagnosis import explain_no_connection
 from edgesplit.mqtt.topic import QUALITY_OF_SERVICE, ROOT
@@ -33,6 +35,8 @@ AT_A_TURN = 64
 """Messages that are taken in before the loop turns to others."""
 FLUSH_S = 2.0
 """Longest wait for the broker to have all that was published. [s]"""
+STOP_S = 0.5
+"""Longest wait for paho's thread to end. [s]"""
 
 
 @dataclass(frozen=True)
@@ -188,7 +192,10 @@ class PahoClient:
             with contextlib.suppress(ValueError, RuntimeError):
                 await asyncio.to_thread(info.wait_for_publish, FLUSH_S)
         self._client.disconnect()
-        await asyncio.to_thread(self._client.loop_stop)
+        # Its thread may be waiting for a name server, for half a minute and more.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                await in_daemon_thread(self._client.loop_stop, "mqtt-stop")
 
     def _above(self, topic: str) -> str:
         """A topic or filter as the broker knows it: of the fleet, below its prefix; of others, as it is."""
@@ -197,7 +204,7 @@ class PahoClient:
     def abandon(self) -> None:
         """End it with what it still holds, without waiting."""
         self._ended = True
-        self._loop.run_in_executor(None, self._stop)
+        threading.Thread(target=self._stop, name="mqtt-stop", daemon=True).start()
 
     def _stop(self) -> None:
         self._client.disconnect()

@@ -53,6 +53,9 @@ DIVES = 25
 RETRIES = 6
 """Times that way is taken, each time with the rows that the plan before violates."""
 
+DIVE_SHARE = 0.1
+"""Of the time left, for that way."""
+
 SURE = 0.9
 """Share of an operator on one node from which it is put there on that way."""
 
@@ -140,8 +143,9 @@ class TimedBranching:
 
     def _dive(self, part: _Part) -> None:
         """Follow a part down to a plan, many decisions at a time; it proves nothing."""
+        until_s = self._left_s() * (1 - DIVE_SHARE)
         for _ in range(RETRIES):
-            answer = self._followed(part.open.copy())
+            answer = self._followed(part.open.copy(), until_s)
             if answer is None:
                 return
             plan = self._program.plan(answer, self._objective)
@@ -150,11 +154,16 @@ class TimedBranching:
             if not self._stated(answer, ROWS):
                 return
 
-    def _followed(self, is_open: Truths) -> LinearAnswer | None:
-        """An optimum in which every operator has one place, by deciding; None where nothing better than what is known was met."""
+    def _followed(self, is_open: Truths, until_s: float) -> LinearAnswer | None:
+        """An optimum in which every operator has one place, by deciding; None where nothing better than what is known was met.
+
+        Args:
+            is_open: Columns that may be above 0; those decided against are closed.
+            until_s: Time that has to be left. [s]
+        """
         for _ in range(DIVES):
-            answer = self._solver.solve(np.where(is_open, self._linear.upper, 0.0), self._left_s())
-            if answer.values is None or answer.bound >= self._hopeless or self._left_s() <= 0:
+            answer = self._solver.solve(np.where(is_open, self._linear.upper, 0.0), self._left_s() - until_s)
+            if answer.values is None or answer.bound >= self._hopeless or self._left_s() <= until_s:
                 return None
             if not self._decide(is_open, answer.values):
                 return answer

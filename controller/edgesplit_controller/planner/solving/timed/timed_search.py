@@ -178,9 +178,13 @@ class TimedSearch:
         by_operator = TimedAnnealing(costs, self._patterns, objective, every, [unreduced(costs)])
         annealing = TimedAnnealing(costs, self._patterns, objective, every, units_in_order(costs, self._summed))
         candidates: list[tuple[float, int, Plan]] = []
+        met: set[object] = set()
 
         def seen(plan: Plan, value: float | None = None) -> float:
             """Keep a plan as a candidate, its value that of a list schedule unless it is known; the least value of all."""
+            if value is None and plan.key in met:
+                return min(candidates)[0]
+            met.add(plan.key)
             value = by_operator.value(plan) if value is None else value
             if value < float("inf") and not self._known.breaks(plan):
                 candidates.append((value, len(candidates), plan))
