@@ -1,7 +1,8 @@
 #!/bin/sh
 # The whole suite on as many processes as there are cores (two at least), file by file. First the tests that only compute,
-# the planner's brute force among them; then those with processes, sockets and deadlines, which mostly wait. Of these a few
-# may fail because others took the processors from them: their files are run once more, alone, which tells that from a fault.
+# the planner's brute force among them; then those with processes, sockets and deadlines, which mostly wait, so that one more
+# keeps the cores busy. Of these a few may fail because others took the processors from them: their files are run once more,
+# alone, which tells that from a fault.
 # Ends with what passed only then, and with which tests were left out, and why.
 # Usage: tests/all.sh PYTHON [pytest options]
 set -u
@@ -24,7 +25,7 @@ computing_status=$?
 rest=""
 for folder in $computing; do rest="$rest --ignore=$folder"; done
 : >"$EDGESPLIT_FAILED"
-"$python" -m pytest -n "$jobs" --dist loadfile $slow $rest "$@"
+"$python" -m pytest -n $((jobs + 1)) --dist loadfile $slow $rest "$@"
 rest_status=$?
 again=$(sort -u "$EDGESPLIT_FAILED")
 if [ $rest_status -eq 1 ] && [ -n "$again" ] && [ "$(echo "$again" | wc -l)" -le $few ]; then

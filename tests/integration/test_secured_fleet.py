@@ -106,6 +106,15 @@ def test_an_operator_logs_in_asks_and_is_revoked(fleet: Secured) -> None:
     assert fleet.run("nodes", status=4)["error"]["message"]
 
 
+def test_an_operator_who_gives_themself_up_hears_that_it_was_done(fleet: Secured) -> None:
+    (line,) = fleet.run("operator", "add", "carl")
+    fleet.user = "carl"
+    fleet.run(*line["command"].split()[1:])
+    assert fleet.run("operator", "revoke", "carl")["name"] == "carl"
+    blocking_until(lambda: "error" in fleet.run("nodes", status=None), "the broker lets carl in no more")
+    fleet.user = "config"
+
+
 def test_tokens_of_clients_come_and_go(fleet: Secured) -> None:
     given = fleet.run("token", "add", "till", "--model", "yolo", "--expires", "2h", "--rate", "5")
     assert given["token"].startswith("est_") and len(given["token"]) == 47

@@ -112,7 +112,7 @@ class Operations:
         elif isinstance(operation, StudyOperation):
             answer = self._studies.answer(operation, progress)
         elif isinstance(operation, TrustOperation):
-            answer = self._trust.answer(operation)
+            answer = self._trust.answer(operation, asker)
         elif isinstance(operation, InspectionOperation):
             answer = self._inspection.answer(operation)
         elif isinstance(operation, UpkeepOperation):

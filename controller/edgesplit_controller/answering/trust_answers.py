@@ -35,6 +35,8 @@ __all__ = ["NO_AUTHORITY", "TrustAnswers"]
 NO_AUTHORITY = "this fleet has no authority: splitctl ca init, on the controller's machine, makes one"
 LONGEST_TOKEN_S = 10 * 366 * 86_400.0
 """Of a client. [s]"""
+LEAVE_S = 1.0
+"""For which an operator who gives themself up is connected still, to hear that it was done. [s]"""
 
 
 class _Broker(Protocol):
@@ -58,8 +60,12 @@ class TrustAnswers:
         self._url = url
         self._broker = broker
 
-    async def answer(self, asked: TrustOperation) -> object:
+    async def answer(self, asked: TrustOperation, asker: Subject | None = None) -> object:
         """Carry out an operation.
+
+        Args:
+            asked: What is asked.
+            asker: By whom; None where nobody has to say.
 
         Raises:
             EdgesplitError: It cannot be done; the sentence for the client.
@@ -74,7 +80,7 @@ class TrustAnswers:
                 )
                 return JoinOffer(kind=given.kind, name=given.name, url=self._url(), expires_unix_s=given.expires_s)
             case RevokeCertificates():
-                return await self._revoke(trust, Subject(asked.role, asked.name))
+                return await self._revoke(trust, Subject(asked.role, asked.name), asker)
             case ListCertificates():
                 return _rows(trust)
             case AddClientToken():
@@ -86,14 +92,14 @@ class TrustAnswers:
             case _:
                 assert_never(asked)
 
-    async def _revoke(self, trust: FleetTrust, subject: Subject) -> RevokedDocument:
+    async def _revoke(self, trust: FleetTrust, subject: Subject, asker: Subject | None) -> RevokedDocument:
         checked_name(subject.role, subject.name)
         if not trust.record.trusted(subject, trust.now_s):
             known = sorted(other.name for other in trust.record.subjects(trust.now_s) if other.role == subject.role)
             raise InvalidInput(
                 f"no {subject.role} {subject.name!r} holds a certificate: those that do are {', '.join(known) or 'none'}"
             )
-        serials = await trust.revoke(subject)
+        serials = await trust.revoke(subject, leave_s=LEAVE_S if subject == asker else 0.0)
         if subject.role == "node":
             # The broker ends its connection without its last will, and would show it as online for good.
             self._broker.wipe(NODE_STATUS.of(subject.name))

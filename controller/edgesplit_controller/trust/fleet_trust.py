@@ -158,12 +158,13 @@ class FleetTrust:
         self.record.issued(issued.facts, now_s=now_s, addresses=addresses)
         return RenewAnswer(certificate=issued.certificate.decode(), authority=self.authority.pem.decode())
 
-    async def revoke(self, subject: Subject, *, replaced: bool = False) -> tuple[str, ...]:
+    async def revoke(self, subject: Subject, *, replaced: bool = False, leave_s: float = 0.0) -> tuple[str, ...]:
         """Trust somebody no more; returns the serial numbers of the certificates that this ends.
 
         Args:
             subject: Whose certificates.
             replaced: It is gone for good: not for fear that somebody else has its key.
+            leave_s: For how long the broker lets it be, so that it hears what it asked for itself. [s]
 
         Raises:
             StoreUnwritable: Nothing was changed.
@@ -172,7 +173,9 @@ class FleetTrust:
         if serials:
             node = subject.name if subject.role == "node" else ""
             self._events.add("certificate-revoked", f"{subject} is trusted no more", node=node)
-        await asyncio.shield(self._set_rights())
+        rights = self._set_rights(leave_s)
+        if not leave_s:
+            await asyncio.shield(rights)
         return serials
 
     def add_token(self, token: ClientToken) -> None:
@@ -211,8 +214,12 @@ class FleetTrust:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _set_rights(self) -> asyncio.Task[bool]:
-        task = asyncio.create_task(self.rights.establish(), name="broker-rights")
+    def _set_rights(self, after_s: float = 0.0) -> asyncio.Task[bool]:
+        async def establish() -> bool:
+            await asyncio.sleep(after_s)
+            return await self.rights.establish()
+
+        task = asyncio.create_task(establish(), name="broker-rights")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
