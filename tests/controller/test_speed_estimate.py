@@ -139,6 +139,21 @@ def test_what_is_heard_first_holds_at_once() -> None:
     assert predicted_s(served(FRESH, part(2 * BASE_S))) == pytest.approx(2 * BASE_S, rel=0.03)
 
 
+@pytest.mark.parametrize("factor", [0.3, 3.0])
+def test_a_few_operators_that_are_timed_first_say_of_themselves_what_they_take_and_little_of_the_node(
+    factor: float,
+) -> None:
+    """The node timed the whole model for its profile; what a profile says of a few operators may be far off."""
+    few_s = 0.05 * WHOLE_S
+    speed = served(FRESH, part(*[factor * few_s] * 3, float_s=few_s))
+    assert predicted_s(speed, float_s=few_s) == pytest.approx(factor * few_s, rel=0.1)
+    assert factors(speed).in_float == pytest.approx(1.0, rel=0.15)
+    most_s = 0.9 * WHOLE_S
+    assert factors(served(FRESH, part(*[factor * most_s] * 3, float_s=most_s))).in_float == pytest.approx(
+        factor, rel=0.15
+    )
+
+
 def test_more_samples_weigh_more() -> None:
     one, dozen = served(FRESH, part(1.05 * BASE_S)), served(FRESH, part(*[1.05 * BASE_S] * 12))
     assert BASE_S < predicted_s(one) < predicted_s(dozen) < 1.05 * BASE_S

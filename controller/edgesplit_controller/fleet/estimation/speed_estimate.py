@@ -68,6 +68,9 @@ REPORTS = ((0.2, 3),)
 neighbour of a virtual machine look like a jump of any size."""
 FAR = 10.0
 """Where a node jumped, it is as uncertain as so many times the jump: what was seen counts, not what was believed. [1]"""
+TELLING_SHARE = 0.2
+"""Of the model's time, from which components that are the first to be timed say that the node is not what its profile says: that timed
+the whole model, and may be far off for a few operators of it. [1]"""
 DOUBTS = 3
 """Reports in a row in which one component alone was another."""
 WITHIN = 1.6449
@@ -119,7 +122,10 @@ def _served(speed: NodeSpeed, observation: PartsRan) -> NodeSpeed:
     if doubted:
         # Neither all of the node nor nothing: what they say of it waits for a report in which they agree.
         return _scattered(speed, parts)
-    if _is_jump(shift, deviation):
+    if is_first and _is_jump(shift, deviation) and sum(p.profiled_s for p in parts) < TELLING_SHARE * speed.whole_s:
+        for part in parts:
+            speed = _misjudged(speed, part)
+    elif _is_jump(shift, deviation):
         suspected = _agreeing(speed.suspected, shift, deviation)
         if not is_first and len(suspected) < _enough(shift):
             return _noticed(_scattered(replace(speed, suspected=suspected), parts), shift / deviation)
