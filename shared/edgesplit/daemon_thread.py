@@ -7,9 +7,9 @@ asyncio's own threads are waited for by both. Not here: what is called.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import TypeVar
 
 __all__ = ["in_daemon_thread"]
@@ -24,26 +24,14 @@ async def in_daemon_thread(function: Callable[[], T], name: str) -> T:
         function: It.
         name: Of its thread.
     """
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[T] = loop.create_future()
-
-    def tell(result: T | None, error: BaseException | None) -> None:
-        if ended.done():
-            return
-        if error is not None:
-            ended.set_exception(error)
-        else:
-            ended.set_result(result)  # type: ignore[arg-type]
+    ended: Future[T] = Future()
+    ended.set_running_or_notify_cancel()  # who cancels the wait cancels no more than that
 
     def call() -> None:
-        result, error = None, None
         try:
-            result = function()
-        except Exception as raised:
-            error = raised
-        # Nobody is left to be told once the loop is closed.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(tell, result, error)
+            ended.set_result(function())
+        except Exception as error:
+            ended.set_exception(error)
 
     threading.Thread(target=call, name=name, daemon=True).start()
-    return await ended
+    return await asyncio.wrap_future(ended)

@@ -22,7 +22,7 @@ from tests.services.material import REPOSITORY, cache_folder, debian_tree, locke
 from tests.services.proofs import say
 from tests.services.sandbox import CommandFailed, Sandbox, run
 
-__all__ = ["SERVICES", "DockerEngine", "Engine", "PodmanEngine", "docker_answers"]
+__all__ = ["NODES", "SERVICES", "DockerEngine", "Engine", "PodmanEngine", "docker_answers"]
 
 NODES = ("device", "edge", "cloud")
 SERVICES = ("broker", "controller", *NODES)
@@ -39,7 +39,7 @@ services:
 SUBNET = "10.89.7"
 
 
-def _podman_override() -> str:
+def _addresses() -> str:
     """Addresses and hosts' names: the name server of Debian's podman goes deaf for a minute where it is asked while containers start."""
     address = {service: f"{SUBNET}.{place}" for place, service in enumerate((*SERVICES, "founding", "joining"), 10)}
     hosts = [f"{service}:{address[service]}" for service in SERVICES]
@@ -212,8 +212,8 @@ class PodmanEngine(Engine):
         # One run at a time: what is in the store besides images belongs to a run that was killed.
         self._stack.enter_context(locked("containers"))
         self._sandbox = self._stack.enter_context(Sandbox("edgesplit-images"))
-        self._podman_override = self.folder / "podman.yaml"
-        self._podman_override.write_text(_podman_override())
+        self._addresses = self.folder / "addresses.yaml"
+        self._addresses.write_text(_addresses())
         try:
             self._write_settings()
             self.engine("rm", "--all", "--force", "--volumes")
@@ -258,9 +258,7 @@ class PodmanEngine(Engine):
     def compose(self, *command: str, timeout_s: float = 300.0) -> str:
         """Run podman-compose."""
         environment = {**self.environment, "PYTHONPATH": str(self._composer)}
-        files = (REPOSITORY / "docker/podman.yaml", self._podman_override)
-        options = [*self._compose_options(), *(option for file in files for option in ("-f", str(file)))]
-        line = [sys.executable, "-m", "podman_compose", *options, *command]
+        line = [sys.executable, "-m", "podman_compose", *self._compose_options(), *command]
         return self._sandbox.run(*line, timeout_s=timeout_s, environment=environment)
 
     def is_healthy(self, service: str) -> bool:
@@ -277,6 +275,9 @@ class PodmanEngine(Engine):
         with self._stack:
             super().close()
             self.engine("image", "prune", "--force")
+
+    def _compose_options(self) -> list[str]:
+        return [*super()._compose_options(), "-f", str(REPOSITORY / "docker/podman.yaml"), "-f", str(self._addresses)]
 
     def _buildah(self, *command: str, timeout_s: float = 300.0) -> str:
         return self._sandbox.run("buildah", *command, timeout_s=timeout_s, environment=self.environment).strip()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.services.images import SERVICES, DockerEngine, Engine, PodmanEngine, docker_answers
+from tests.services.images import NODES, SERVICES, DockerEngine, Engine, PodmanEngine, docker_answers
 from tests.services.material import install_tools
 from tests.services.proofs import Proofs, say
 from tests.services.sandbox import eventually
@@ -27,7 +27,6 @@ TOOLS = {
     "setpriv": "util-linux",
     "unshare": "util-linux",
 }
-NODES = {"device", "edge", "cloud"}
 MOST_SECONDS = 60.0
 IMAGE_LIMIT_BYTES = {"agent": 700e6, "controller": 1100e6}
 
@@ -85,7 +84,7 @@ def running(engine: Engine, started_s: float, request: pytest.FixtureRequest) ->
 def request_file(running: Engine) -> Request:
     """The demo model, added and deployed, and a request to it."""
     prepared = prepare_request(running.shared)
-    eventually(lambda: nodes_online(running.splitctl) == NODES, "all nodes online")
+    eventually(lambda: nodes_online(running.splitctl) == set(NODES), "all nodes online")
     options = ["--calibration", "calibration.npz", "--max-quantizable", "4"]
     running.splitctl("model", "add", "--wait", "all", MODEL, "model.onnx", *options)
     running.splitctl("deploy", MODEL, "--source", "device")
@@ -121,7 +120,7 @@ def test_the_agent_image_lacks_what_only_the_controller_needs(engine: Engine) ->
 
 def test_four_commands_and_a_minute(engine: Engine, started_s: float, running: Engine, proofs: Proofs) -> None:
     prepared = prepare_request(running.shared)
-    eventually(lambda: nodes_online(running.splitctl) == NODES, "all nodes online")
+    eventually(lambda: nodes_online(running.splitctl) == set(NODES), "all nodes online")
     running.splitctl("model", "add", "first", "model.onnx")
     running.splitctl("deploy", "first", "--source", "device")
     answer = running.splitctl("infer", "first", "--input", "input.npz", "--output", "output.npz")
@@ -172,7 +171,7 @@ def test_a_killed_agent_is_started_again(running: Engine, request_file: Request,
         f"{victim} is started again",
     )
     eventually(lambda: running.is_healthy(victim), f"{victim} is healthy")
-    eventually(lambda: nodes_online(running.splitctl) == NODES, "all nodes online")
+    eventually(lambda: nodes_online(running.splitctl) == set(NODES), "all nodes online")
     back_s = time.monotonic() - started_s
     eventually(lambda: serves(running, request_file), "the model serves", timeout_s=90)
     proofs.add("kill -9 of an agent", f"{victim}: healthy and online after {back_s:.1f} s, infer works")

@@ -173,9 +173,10 @@ class FleetTrust:
         if serials:
             node = subject.name if subject.role == "node" else ""
             self._events.add("certificate-revoked", f"{subject} is trusted no more", node=node)
-        rights = self._set_rights(leave_s)
-        if not leave_s:
-            await asyncio.shield(rights)
+        if leave_s > 0:
+            asyncio.get_running_loop().call_later(leave_s, self._set_rights)
+        else:
+            await asyncio.shield(self._set_rights())
         return serials
 
     def add_token(self, token: ClientToken) -> None:
@@ -214,12 +215,8 @@ class FleetTrust:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _set_rights(self, after_s: float = 0.0) -> asyncio.Task[bool]:
-        async def establish() -> bool:
-            await asyncio.sleep(after_s)
-            return await self.rights.establish()
-
-        task = asyncio.create_task(establish(), name="broker-rights")
+    def _set_rights(self) -> asyncio.Task[bool]:
+        task = asyncio.create_task(self.rights.establish(), name="broker-rights")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

@@ -122,10 +122,11 @@ def _served(speed: NodeSpeed, observation: PartsRan) -> NodeSpeed:
     if doubted:
         # Neither all of the node nor nothing: what they say of it waits for a report in which they agree.
         return _scattered(speed, parts)
-    if is_first and _is_jump(shift, deviation) and sum(p.profiled_s for p in parts) < TELLING_SHARE * speed.whole_s:
+    jumped = _is_jump(shift, deviation)
+    if jumped and is_first and sum(part.profiled_s for part in parts) < TELLING_SHARE * speed.whole_s:
         for part in parts:
             speed = _misjudged(speed, part)
-    elif _is_jump(shift, deviation):
+    elif jumped:
         suspected = _agreeing(speed.suspected, shift, deviation)
         if not is_first and len(suspected) < _enough(shift):
             return _noticed(_scattered(replace(speed, suspected=suspected), parts), shift / deviation)
