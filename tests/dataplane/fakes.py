@@ -36,6 +36,8 @@ from tests.dataplane.fleets import MadeFleet
 from tests.waiting import until
 
 QUIET = Limits(probing=False)
+DEADLINE_S = 60.0
+"""Of what a test sends: it ends nothing, however slow the machine is."""
 
 
 class Secured:
@@ -165,7 +167,7 @@ class Plane:
 
     def send(self, peer: str, request: str, arrays: Mapping[str, Array], codec: str = "raw") -> None:
         packed = [pack_tensor(name, array, codec) for name, array in arrays.items()]
-        self.data.send_tensors(peer, ExecutionKey("m", 3, request), packed, deadline_s=0.5)
+        self.data.send_tensors(peer, ExecutionKey("m", 3, request), packed, deadline_s=DEADLINE_S)
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from edgesplit.wire.headers import Ack, ExecutionKey, Failure, Hello, Ping, Pong
 from edgesplit_agent.dataplane.emulation import EmulatedLink, Emulation
 from edgesplit_agent.dataplane.limits import Limits
 from edgesplit_agent.serving.machine.events import AbortReceived
-from tests.dataplane.fakes import QUIET, RawPeer, connected, plane, server_context
+from tests.dataplane.fakes import DEADLINE_S, QUIET, RawPeer, connected, plane, server_context
 from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("both_ways")
@@ -29,7 +29,7 @@ async def test_tensors_reach_the_peer_and_are_acknowledged(codec: str, tolerance
         await until(lambda: bool(device.handler.counted and edge.handler.tensors))
         arrived = edge.handler.tensors[0]
         assert (arrived.peer, arrived.key) == ("device", ExecutionKey("m", 3, "r1"))
-        assert 0 < (arrived.deadline_s or 0) <= 0.5
+        assert 0 < (arrived.deadline_s or 0) <= DEADLINE_S
         arrays = arrived.arrays
         np.testing.assert_allclose(arrays["big"], BIG, atol=tolerance)
         assert arrays["big"].dtype == np.float32
