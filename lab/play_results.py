@@ -12,6 +12,7 @@ __all__ = [
     "DynamicRun",
     "EnergySample",
     "OraclePlan",
+    "PlanCost",
     "Reaction",
     "ScriptedChange",
     "TracedRequest",
@@ -66,6 +67,7 @@ class Reaction(msgspec.Struct, kw_only=True):
         noticed_s: Until the controller spoke of it. [s]
         switched_s: Until another plan served. [s]
         within_5_percent_s: Until requests cost at most 5 % more than the oracle's, by the goals of that time. [s]
+        plan_within_5_percent_s: Until the plan that answered would, by the true problem: modelled. [s]
         oracle_stays: The oracle's plan is the one before: the best answer is none, and `switched_s` is 0 where there was none.
     """
 
@@ -73,7 +75,24 @@ class Reaction(msgspec.Struct, kw_only=True):
     noticed_s: float | None = None
     switched_s: float | None = None
     within_5_percent_s: float | None = None
+    plan_within_5_percent_s: float | None = None
     oracle_stays: bool = False
+
+
+class PlanCost(msgspec.Struct, frozen=True, kw_only=True):
+    """What a plan would take in the world of an interval, by the true problem: modelled.
+
+    Attributes:
+        interval: Its number, from 0.
+        epoch: Of the plan; 0: the oracle's of this interval.
+        latency_s: The end of its timeline. [s]
+        joules: Of a request. [J]
+    """
+
+    interval: int
+    epoch: int
+    latency_s: float
+    joules: float
 
 
 class OraclePlan(msgspec.Struct, kw_only=True):
@@ -104,6 +123,7 @@ class DynamicRun(msgspec.Struct, kw_only=True):
         energy: Configured watts times measured seconds.
         reactions: By change.
         oracle_s: The best there was, by stretch.
+        plan_costs: Of the plans that served, and the oracle's.
     """
 
     strategy: str
@@ -114,3 +134,4 @@ class DynamicRun(msgspec.Struct, kw_only=True):
     energy: list[EnergySample] = []
     reactions: list[Reaction] = []
     oracle_s: list[OraclePlan] = []
+    plan_costs: list[PlanCost] = []

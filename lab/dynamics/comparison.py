@@ -24,10 +24,11 @@ from lab.dynamics.hands import found_conditions
 from lab.dynamics.observations import PlayedRun
 from lab.dynamics.play import Stage, play
 from lab.dynamics.reaction import noticed, oracle_plans, reactions
+from lab.dynamics.running_plans import plan_cost, plan_costs
 from lab.dynamics.script import Script, intervals, said
 from lab.dynamics.strategies import EDGESPLIT, ORACLE, PAUSE_RESUME, in_order, plan_changes, schedule
 from lab.dynamics.true_problem import true_problem
-from lab.play_results import DynamicRun, ScriptedChange
+from lab.play_results import DynamicRun, PlanCost, ScriptedChange
 from lab.testbed.link_rates import LinkRates
 from lab.testbed.testbed import Testbed
 
@@ -103,8 +104,22 @@ class Comparison:
             finally:
                 if any(now.wanted != self.wanted for now in stage.conditions):
                     stage.ask_for(self.wanted)
-            done[strategy] = msgspec.structs.replace(found, oracle_moves=plan_changes(plans))
+            done[strategy] = msgspec.structs.replace(
+                found, oracle_moves=plan_changes(plans), plan_costs=self._plan_costs(found, problem, plans, stage)
+            )
             yield done[strategy]
+
+    def _plan_costs(
+        self, played: PlayedRun, problem: Problem, oracle: Sequence[Assignment], stage: Stage
+    ) -> tuple[PlanCost, ...]:
+        """What the plans that served would take in each interval, and what the oracle's do."""
+        problems = [true_problem(problem, stage.base, now) for now in stage.conditions]
+        best = [
+            cost
+            for interval, (true, plan) in enumerate(zip(problems, oracle, strict=True))
+            if (cost := plan_cost(true, plan, interval=interval, epoch=0)) is not None
+        ]
+        return (*best, *plan_costs(played.plans, problems))
 
     def _stage(self, base: Conditions, count: int) -> Stage:
         return Stage(
@@ -186,9 +201,17 @@ def dynamic_runs(played: Sequence[PlayedRun], script: Script, wanted: Wanted) ->
             requests=list(run.requests),
             energy=list(run.energy),
             reactions=reactions(
-                spans, run.requests, run.events, oracle, run.oracle_moves, weights=weights, energy=run.energy
+                spans,
+                run.requests,
+                run.events,
+                oracle,
+                run.oracle_moves,
+                weights=weights,
+                energy=run.energy,
+                plan_costs=run.plan_costs,
             ),
             oracle_s=oracle,
+            plan_costs=list(run.plan_costs),
         )
         for run in played
     ]

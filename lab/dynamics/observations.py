@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from lab.play_results import EnergySample, TracedRequest
+from lab.dynamics.running_plans import NotedPlan
+from lab.play_results import EnergySample, PlanCost, TracedRequest
 
 __all__ = ["Counted", "Heard", "PlayedRun", "heard_and_counted", "traced"]
 
@@ -58,6 +59,8 @@ class PlayedRun(msgspec.Struct, frozen=True, kw_only=True):
         energy: By steps of time.
         gaps_s: Of `pause-resume`: from the end of serving to its going on, each. [s]
         oracle_moves: For each interval, whether the oracle's plan is another than before.
+        plans: That served.
+        plan_costs: What they would take in each interval.
     """
 
     strategy: str
@@ -70,6 +73,8 @@ class PlayedRun(msgspec.Struct, frozen=True, kw_only=True):
     energy: tuple[EnergySample, ...] = ()
     gaps_s: tuple[float, ...] = ()
     oracle_moves: tuple[bool, ...] = ()
+    plans: tuple[NotedPlan, ...] = ()
+    plan_costs: tuple[PlanCost, ...] = ()
 
 
 class _CallerLine(msgspec.Struct):

@@ -21,6 +21,7 @@ from lab.dynamics.conditions import Conditions, Wanted
 from lab.dynamics.energy import energy_samples
 from lab.dynamics.hands import Hands
 from lab.dynamics.observations import PlayedRun, heard_and_counted, traced
+from lab.dynamics.running_plans import noted_plans
 from lab.dynamics.strategies import Act
 from lab.testbed.testbed import Testbed, beside
 
@@ -140,6 +141,7 @@ def play(stage: Stage, strategy: str, acts: Sequence[Act], first_plan: Path | No
     with ExitStack() as stack:
         hands = stack.enter_context(Hands(stage.testbed, stage.base))
         stack.enter_context(_listening(stage, heard))
+        plans = stack.enter_context(noted_plans(lambda: stage.testbed.fleet.splitctl("plan", stage.model), heard))
         stack.enter_context(_calling(stage, sent))
         asking = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="asking"))
         running = _Running(stage, hands, asking)
@@ -167,6 +169,7 @@ def play(stage: Stage, strategy: str, acts: Sequence[Act], first_plan: Path | No
         events=tuple(event for event in events if event.at_s < stage.lasts_s),
         energy=tuple(energy_samples(counters, requests, stage.lasts_s)),
         gaps_s=tuple(running.gaps_s),
+        plans=tuple(plans),
     )
 
 

@@ -11,6 +11,9 @@ latency and its energy by the goals of that time, each as a multiple of the orac
 The oracle's latency of an interval is the median of those of its requests that began in the interval's second half; its energy is that
 of the plan that answered the last of them.
 
+By plans alone a change is settled with the answer of the first request from which on all are answered by plans that would cost at most
+5 % more than the oracle's in the true problem. That is modelled, and the same whatever else the machine does.
+
 Regret is what requests took above that, together; a request that was not answered took until the next one was sent.
 """
 
@@ -23,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from lab.dynamics.energy import joules_by_epoch
 from lab.dynamics.observations import Heard
 from lab.dynamics.script import Interval
-from lab.play_results import EnergySample, OraclePlan, Reaction, TracedRequest
+from lab.play_results import EnergySample, OraclePlan, PlanCost, Reaction, TracedRequest
 from lab.scenarios.scenario import Change, DelayChange, GoalsChange, LinkCut, LinkRestored, RateChange
 
 __all__ = ["HOLD", "NEAR", "WINDOW", "lost", "noticed", "oracle_plans", "reactions", "regret_s", "regret_steps"]
@@ -68,6 +71,7 @@ def reactions(
     *,
     weights: Sequence[Weights],
     energy: Sequence[EnergySample] = (),
+    plan_costs: Sequence[PlanCost] = (),
 ) -> list[Reaction]:
     """How fast a strategy followed each change; changes of one moment share their figures.
 
@@ -80,6 +84,7 @@ def reactions(
             `switched_s` is 0 unless the plan changed all the same.
         weights: For each interval, those of its goals.
         energy: The strategy's, over time.
+        plan_costs: Of its plans, and the oracle's.
     """
     best = {entry.from_s: entry for entry in oracle}
     found: list[Reaction] = []
@@ -96,6 +101,7 @@ def reactions(
             cost = _costs(served, joules_by_epoch(span, requests, energy), plan, weights[number])
             first = _settled(cost)
             settled_s = None if first is None else _end_s(served[first]) - span.from_s
+        near = _near_plans([cost for cost in plan_costs if cost.interval == number], weights[number])
         for _ in span.changes:
             found.append(
                 Reaction(
@@ -103,6 +109,7 @@ def reactions(
                     noticed_s=noticed_s,
                     switched_s=switched_s,
                     within_5_percent_s=settled_s,
+                    plan_within_5_percent_s=_plan_settled_s(span, requests, near),
                     oracle_stays=not moved[number],
                 )
             )
@@ -183,6 +190,29 @@ def _costs(
     if energy > 0:
         found = [cost + energy * hunger.get(entry.epoch, math.inf) for cost, entry in zip(found, requests, strict=True)]
     return found
+
+
+def _near_plans(costs: Sequence[PlanCost], weights: Weights) -> frozenset[int]:
+    """Epochs of plans that would cost at most 5 % more than the oracle's in an interval, by its goals."""
+    best = next((cost for cost in costs if cost.epoch == 0), None)
+    if best is None:
+        return frozenset()
+    latency, energy = (weight / sum(weights) for weight in weights)
+    return frozenset(
+        cost.epoch
+        for cost in costs
+        if latency * cost.latency_s / best.latency_s + energy * cost.joules / best.joules <= 1 + NEAR
+    )
+
+
+def _plan_settled_s(span: Interval, requests: Sequence[TracedRequest], near: frozenset[int]) -> float | None:
+    """Until the first answer from which on all are of plans that are near. [s]"""
+    settled_s = None
+    for entry in reversed(_answered(requests, span.from_s, span.to_s)):
+        if entry.epoch not in near:
+            break
+        settled_s = _end_s(entry) - span.from_s
+    return settled_s
 
 
 def _settled(cost: Sequence[float]) -> int | None:

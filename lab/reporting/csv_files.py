@@ -55,6 +55,7 @@ def csv_tables(results: Results, found: Sequence[Win], claims: Sequence[Evidence
         _requests_over_time(results),
         _energy_over_time(results),
         _reactions(results),
+        _plan_costs(results),
         CsvTable(
             "failures.csv",
             "A step without figures",
@@ -237,6 +238,22 @@ def _reactions(results: Results) -> CsvTable:
         for number, change in enumerate(run.changes):
             one = by.get(number)
             reached = (one.noticed_s, one.switched_s, one.within_5_percent_s) if one else (None, None, None)
-            rows.append((run.model, run.strategy, number, change.at_s, change.what, *reached))
-    columns = ("model", "strategy", "change", "at_s", "what", "noticed_s", "switched_s", "within_5_percent_s")
+            near_s = one.plan_within_5_percent_s if one else None
+            rows.append((run.model, run.strategy, number, change.at_s, change.what, *reached, near_s))
+    columns = (
+        *("model", "strategy", "change", "at_s", "what", "noticed_s", "switched_s", "within_5_percent_s"),
+        "plan_within_5_percent_s",
+    )
     return CsvTable("reactions.csv", "A change, and how fast a strategy followed", columns, tuple(rows))
+
+
+def _plan_costs(results: Results) -> CsvTable:
+    rows = tuple(
+        (run.model, run.strategy, cost.interval, cost.epoch or "oracle", cost.latency_s, cost.joules)
+        for run in results.dynamics
+        for cost in run.plan_costs
+    )
+    columns = ("model", "strategy", "interval", "epoch", "modelled_latency_s", "modelled_energy_j")
+    return CsvTable(
+        "plan_costs.csv", "A plan that served, and the oracle's, in the true problem of an interval", columns, rows
+    )

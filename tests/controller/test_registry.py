@@ -88,6 +88,34 @@ def test_links_are_those_between_nodes_that_are_connected() -> None:
     assert registry.links() == ()
 
 
+def said(registry: Registry, node: str, to: str, latency_s: float) -> None:
+    state = msgspec.structs.replace(link(to), latency_s=latency_s)
+    registry.set_links(node, LinkMetrics(node=node, instance="1", links=(state,)))
+
+
+def latencies(registry: Registry) -> dict[str, float]:
+    return {f"{start}-{entry.to}": entry.latency_s for start, entry in registry.links()}
+
+
+def test_both_directions_have_the_round_trip_of_the_end_whose_figure_changed_last() -> None:
+    """They measure the same; a longer way is believed by one of them first."""
+    registry = Registry()
+    for name in ("a", "b"):
+        registry.set_status(name, status(name))
+    said(registry, "a", "b", 0.05)
+    said(registry, "b", "a", 0.051)
+    assert latencies(registry) == {"a-b": 0.05, "b-a": 0.051}  # as each says, where they hardly differ
+    said(registry, "a", "b", 0.3)
+    said(registry, "b", "a", 0.0512)
+    assert latencies(registry) == {"a-b": 0.3, "b-a": 0.3}
+    said(registry, "b", "a", 0.301)
+    assert latencies(registry) == {"a-b": 0.3, "b-a": 0.301}
+    said(registry, "b", "a", 0.05)
+    assert latencies(registry) == {"a-b": 0.05, "b-a": 0.05}
+    registry.set_links("b", None)
+    assert latencies(registry) == {"a-b": 0.3}
+
+
 def test_directions_that_were_never_measured_are_listed_with_their_reason() -> None:
     registry = Registry()
     for name in ("a", "b", "c"):

@@ -226,15 +226,31 @@ class StubbornLink(Link):
         nbytes = self.estimator.probe_due(self.now)
         if nbytes is None:
             return None
-        if afresh := self.estimator.starts_afresh(self.now):
+        afresh = self.estimator.starts_afresh(self.now)
+        self.estimator.probe_sent(nbytes, self.now)
+        self._carry(nbytes, afresh=afresh)
+        return nbytes
+
+    def serve(self, nbytes: int, seconds: float, pause_s: float = 0.2) -> None:
+        """Frames one after another for so long, and the probes that are due between them."""
+        until_s = self.now + seconds
+        while self.now < until_s:
+            self._carry(nbytes, afresh=self.estimator.starts_afresh(self.now, nbytes), tensors=True)
+            self.now += pause_s
+            self.ping()
+            while self.probe() is not None:
+                pass
+
+    def _carry(self, nbytes: int, *, afresh: bool, tensors: bool = False) -> None:
+        if afresh:
             self.afresh += 1
             self.pace *= 3  # the window stays, and all of it leaves in a third of a round trip
-        self.estimator.probe_sent(nbytes, self.now)
         self.sequence += 1
-        self.estimator.data_sent(self.sequence, nbytes, self.now, afresh=afresh)
+        self.estimator.data_sent(self.sequence, nbytes, self.now, afresh=afresh, pace=self.pace, tensors=tensors)
         self.now += nbytes / min(self.pace, self.bandwidth) + 2 * self.latency_s
+        if afresh:
+            self.pace = min(self.pace, max(self.bandwidth, self.pace / 3))  # it has seen what arrives
         self.estimator.data_acknowledged(self.sequence, self.now)
-        return nbytes
 
 
 @pytest.mark.parametrize("paced", [5e6, 1e9])
@@ -248,6 +264,74 @@ def test_what_probes_agree_on_is_looked_at_afresh_where_tcp_paces_them(paced: fl
     assert link.believed() == pytest.approx(1e8, rel=0.05)
     assert link.afresh == (1 if paced > 1e8 else 4)
     assert link.estimator.probe_due(link.now + 1.0) is None
+
+
+@pytest.mark.parametrize("frame_bytes", [300_000, 1_150_000])
+def test_frames_that_arrive_at_their_connections_own_pace_start_afresh_until_they_meet_the_link(
+    frame_bytes: int,
+) -> None:
+    """As after a start on a busy machine: what was found then is neither the link nor looked at by frames one after another."""
+    link = StubbornLink(7e6, 0.055, 7e6)
+    link.ping()
+    link.serve(frame_bytes, 5)
+    assert link.believed() == pytest.approx(7e6, rel=0.1)
+    link.bandwidth = 1e8
+    link.serve(frame_bytes, 20)
+    assert link.pace >= 5e7
+    assert link.believed() == pytest.approx(1e8, rel=0.25)
+
+
+def test_frames_that_meet_the_link_at_their_own_pace_start_afresh_ever_more_seldom() -> None:
+    link = StubbornLink(7e6, 0.055, 7e6)
+    link.ping()
+    link.serve(1_000_000, 20)
+    before = link.afresh
+    link.serve(1_000_000, 600)
+    assert 4 <= link.afresh - before <= 10  # two minutes apart at last
+    assert link.believed() == pytest.approx(7e6, rel=0.05)
+
+
+def test_frames_slower_than_their_pace_never_start_afresh() -> None:
+    link = StubbornLink(7e6, 0.055, 1e9)
+    link.ping()
+    link.serve(1_000_000, 60)
+    assert link.afresh <= 1  # what its first probes agreed on is looked at once
+    assert link.believed() == pytest.approx(7e6, rel=0.05)
+
+
+@pytest.mark.parametrize("fast_every", [1, 2, 3])
+def test_short_frames_of_a_link_that_fell_bring_it_back_only_where_one_after_another_is_fast(fast_every: int) -> None:
+    """They come in a few packets, and a reader that was late sees all of them at once."""
+    link = Link(1e8, 0.055)
+    link.ping()
+    for rate in (1.0, 0.1):
+        for _ in range(4):
+            link.send(10_000_000, rate)
+        assert link.believed() == pytest.approx(1e8 * rate)
+    probing = 0
+    for number in range(60):
+        link.send(134_000, rate=1.0 if number % fast_every == 0 else 0.1)
+        link.now += 0.1
+        probing += link.estimator.ramping
+    assert bool(probing) == (fast_every == 1)
+
+
+@pytest.mark.parametrize("shut", [True, False])
+def test_what_leaves_through_a_window_that_is_shut_tells_nothing_of_the_link(shut: bool) -> None:
+    link = Link(1e7, 0.055).learned()
+    for _ in range(3):
+        if shut:
+            link.estimator.window_shut(link.now)
+        link.send(1_000_000, rate=0.2)
+    assert link.believed() == pytest.approx(1e7 if shut else 2e6)
+
+
+def test_a_frame_that_takes_long_tells_the_rate_though_the_window_was_shut_for_a_moment() -> None:
+    link = Link(1e6, 0.005).learned()
+    for _ in range(3):
+        link.estimator.window_shut(link.now)
+        link.send(5_000_000, rate=0.5)
+    assert link.believed() == pytest.approx(5e5)
 
 
 def test_there_is_no_probe_while_data_measures_the_link() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgesplit.wire import tcp_options
-from edgesplit.wire.tcp_options import acknowledged, models_path, start_afresh
+from edgesplit.wire.tcp_options import acknowledged, models_path, pace, start_afresh, window_shut
 
 ALLOWED = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
 needs_bbr = pytest.mark.skipif(
@@ -42,6 +42,22 @@ def test_a_connection_that_models_its_path_starts_afresh(connected: socket.socke
 
 
 @needs_bbr
+def test_a_connection_that_models_its_path_says_its_pace_and_that_its_window_is_open(connected: socket.socket) -> None:
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"bbr")
+    assert (pace(connected) or 0.0) > 1e6
+    assert not window_shut(connected)
+
+
+@needs_bbr
+def test_a_window_is_shut_where_no_more_may_be_on_the_way_than_fits(
+    connected: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"bbr")
+    monkeypatch.setattr(tcp_options, "_SHUT_GAIN", 1 << 20)
+    assert window_shut(connected)
+
+
+@needs_bbr
 def test_a_connection_with_next_to_no_window_keeps_what_it_knows(
     connected: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,6 +69,8 @@ def test_a_connection_with_next_to_no_window_keeps_what_it_knows(
 def test_others_have_nothing_to_forget(connected: socket.socket) -> None:
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
     assert not models_path(connected)
+    assert pace(connected) is None
+    assert not window_shut(connected)
     assert not start_afresh(connected)
     assert chosen(connected) == b"reno"
 
@@ -61,6 +79,8 @@ def test_what_is_no_tcp_connection_is_none_of_them() -> None:
     one, other = socket.socketpair()
     with one, other:
         assert not models_path(one)
+        assert pace(one) is None
+        assert not window_shut(one)
         assert not start_afresh(one)
         assert acknowledged(one, 1.0) is None
     assert not models_path(one)

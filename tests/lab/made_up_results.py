@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from lab.play_results import DynamicRun, EnergySample, OraclePlan, Reaction, ScriptedChange, TracedRequest
+from lab.play_results import DynamicRun, EnergySample, OraclePlan, PlanCost, Reaction, ScriptedChange, TracedRequest
 from lab.results import (
     BesideLoop,
     Cell,
@@ -262,8 +262,19 @@ def _course(generator: random.Random, strategy: str, factor: float) -> DynamicRu
             for second in range(2, 120, 2)
         ],
         reactions=[
-            Reaction(change=number, noticed_s=0.8, switched_s=1.9, within_5_percent_s=2.4 + number if fast else None)
+            Reaction(
+                change=number,
+                noticed_s=0.8,
+                switched_s=1.9,
+                within_5_percent_s=2.4 + number if fast else None,
+                plan_within_5_percent_s=2.0 + number if fast else None,
+            )
             for number in range(len(changes))
         ],
         oracle_s=oracle,
+        plan_costs=[
+            PlanCost(interval=number, epoch=epoch, latency_s=0.2 * (1 + epoch * (factor - 1)), joules=1.5 * factor)
+            for number in range(len(changes) + 1)
+            for epoch in (0, 1)
+        ],
     )

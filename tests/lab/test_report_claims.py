@@ -155,6 +155,19 @@ def test_a_lost_request_or_a_late_reaction_misses() -> None:
     assert (found["no-request-lost"].verdict, found["no-request-lost"].value) == ("missed", "1 of 2 lost")
 
 
+def test_a_plan_that_is_not_the_oracles_in_time_misses_whatever_requests_took() -> None:
+    results = made_up_results(complete=True)
+    (own,) = [run for run in results.dynamics if run.strategy == "edgesplit"]
+    results.dynamics = [own]
+    assert judged(results)["plans-like-the-oracle"].verdict == "met"
+    own.reactions[1].plan_within_5_percent_s = 10.5
+    found = judged(results)["plans-like-the-oracle"]
+    assert found.verdict == "missed"
+    assert own.changes[1].what in found.basis
+    own.plan_costs = []
+    assert judged(results)["plans-like-the-oracle"].verdict == "not measured"
+
+
 def test_reactions_without_an_oracle_beside_them_are_not_measured() -> None:
     results = made_up_results(complete=True)
     own = [run for run in results.dynamics if run.strategy == "edgesplit"]

@@ -297,6 +297,8 @@ class PeerLink:
         while session.connection.is_open:
             now = self._loop.time()
             self._estimator.slow_start = not self._emulated()
+            if self._estimator.waiting:
+                self._look_at_window(session, now)
             session.life.tick(now, owed=self._estimator.waiting)
             if session.life.overdue:
                 answers = session.connection.acknowledged(limits.dead_after_s)
@@ -424,11 +426,12 @@ class PeerLink:
             afresh = self._estimator.starts_afresh(now) and session.connection.start_afresh()
             self._estimator.probe_sent(padding, now)
             session.connection.send(Probe(sequence=sequence, padding=padding))
-            self._estimator.data_sent(sequence, padding, now, afresh=afresh)
+            self._told_sent(session, sequence, padding, now, afresh=afresh)
             self._budget.spend(self._estimator.expected_s(padding), now, padding)
             self._counters.probed(self._peer, padding)
 
     def _acknowledged(self, session: _Session, ack: Ack, now: float) -> None:
+        self._look_at_window(session, now)
         begun = None if ack.begun_s is None else (ack.begun_s, ack.rest_bytes)
         seconds = self._estimator.data_acknowledged(ack.sequence, now, ack.received_bytes or None, ack.arrived_s, begun)
         if session.up and self._estimator.ramping and session.connection.is_open:
@@ -446,6 +449,8 @@ class PeerLink:
         tensors: Sequence[PackedTensor],
         deadline_s: float | None,
     ) -> None:
+        now, frame_bytes = self._loop.time(), sum(tensor.payload.nbytes for tensor in tensors)
+        afresh = self._estimator.starts_afresh(now, frame_bytes) and session.connection.start_afresh()
         sequence = self._next_sequence()
         header = Tensors(
             sequence=sequence,
@@ -460,5 +465,17 @@ class PeerLink:
         except EdgesplitError as error:
             raise PeerUnreachable(f"node {self._peer} cannot be sent to: {error}") from error
         session.deliveries[sequence] = (key, nbytes)
-        session.used_at = self._loop.time()
-        self._estimator.data_sent(sequence, sum(tensor.payload.nbytes for tensor in tensors), self._loop.time())
+        session.used_at = now
+        self._told_sent(session, sequence, frame_bytes, now, afresh=afresh, tensors=True)
+
+    def _told_sent(
+        self, session: _Session, sequence: int, nbytes: int, now: float, *, afresh: bool, tensors: bool = False
+    ) -> None:
+        """Have the estimate know what leaves, and how the connection lets it leave. [B, s]"""
+        self._look_at_window(session, now)
+        pace = session.connection.pace_bytes_per_s
+        self._estimator.data_sent(sequence, nbytes, now, afresh=afresh, pace=pace, tensors=tensors)
+
+    def _look_at_window(self, session: _Session, now: float) -> None:
+        if session.connection.window_shut:
+            self._estimator.window_shut(now)

@@ -24,6 +24,7 @@ from edgesplit.formatting import time_span
 from edgesplit.mqtt.topic import Topic
 from edgesplit.names import planned_name
 from edgesplit.release import PROTOCOL
+from edgesplit_controller.fleet.round_trips import RoundTrips
 from edgesplit_controller.fleet.usage_sums import UsageSums
 
 __all__ = ["FleetChange", "FleetNode", "Registry"]
@@ -123,6 +124,7 @@ class Registry:
         self.clock = clock
         self._nodes: dict[str, FleetNode] = {}
         self._usage = UsageSums()
+        self._round_trips = RoundTrips()
         self._listed: dict[str, FleetNode] | None = None
         self._online: tuple[str, ...] | None = None
         self.revision = 0
@@ -230,6 +232,7 @@ class Registry:
             return
         node = self._entry(name)
         node.links, node.links_s = links, self.clock()
+        self._round_trips.take(name, links)
 
     def set_observed(self, name: str, model: str, observed: Observed | None) -> None:
         """Take in what a node holds of a model."""
@@ -275,6 +278,7 @@ class Registry:
         self._nodes.pop(name, None)
         self._nodes_changed()
         self._usage.forget_node(name)
+        self._round_trips.take(name, None)
 
     def forget_profiles(self, model: str) -> None:
         """Drop the nodes' profiles of a model; they make new ones."""
@@ -316,14 +320,14 @@ class Registry:
         return steadiness.spread if steadiness is not None and steadiness.regime == "restless" else 0.0
 
     def links(self, among: Collection[str] | None = None) -> tuple[tuple[str, LinkState], ...]:
-        """Links between nodes that are connected now: sending node and its measurement.
+        """Links between nodes that are connected now: sending node and its measurement, of the round trip that of either end.
 
         Args:
             among: Both ends are among these; None: among all.
         """
         there = frozenset(self.online() if among is None else filter(self._is_there, among))
         return tuple(
-            (name, link)
+            (name, self._round_trips.newest(name, link))
             for name in sorted(there)
             if (links := self._nodes[name].links) is not None
             for link in links.links

@@ -32,6 +32,9 @@ class OverTime:
         late: Changes, from 0, after which requests were not within 5 % of the oracle's in time, or never.
         unknown: Changes after which nobody knows what the oracle's would have taken.
         slowest_s: Longest time until they were, of changes after which they were. [s]
+        plans_late: Changes after which the plan that answered was not, or not in time, near the oracle's by the true problem; None where no
+            plan was noted.
+        plans_slowest_s: Longest time until it was, of changes after which it was. [s]
     """
 
     run: DynamicRun
@@ -44,6 +47,8 @@ class OverTime:
     late: tuple[int, ...]
     unknown: tuple[int, ...]
     slowest_s: float | None
+    plans_late: tuple[int, ...] | None
+    plans_slowest_s: float | None
 
 
 def over_time(run: DynamicRun, *, in_time_s: float) -> OverTime:
@@ -60,6 +65,10 @@ def over_time(run: DynamicRun, *, in_time_s: float) -> OverTime:
         for number in range(len(run.changes))
         if number not in unknown and ((within_s := within.get(number)) is None or within_s > in_time_s)
     ]
+    near = {reaction.change: reaction.plan_within_5_percent_s for reaction in run.reactions}
+    plans_late = [
+        number for number in range(len(run.changes)) if (near_s := near.get(number)) is None or near_s > in_time_s
+    ]
     return OverTime(
         run=run,
         requests=len(run.requests),
@@ -71,6 +80,8 @@ def over_time(run: DynamicRun, *, in_time_s: float) -> OverTime:
         late=tuple(late),
         unknown=tuple(unknown),
         slowest_s=max(reached, default=None),
+        plans_late=tuple(plans_late) if run.plan_costs else None,
+        plans_slowest_s=max((near_s for near_s in near.values() if near_s is not None), default=None),
     )
 
 

@@ -33,7 +33,15 @@ from edgesplit.wire.parser import FrameParser
 from edgesplit.wire.secured.secure_socket import SecureSocket
 from edgesplit.wire.send_queue import FrameGate, Lane, OutgoingFrame
 from edgesplit.wire.socket_writer import SocketWriter
-from edgesplit.wire.tcp_options import acknowledged, end_when_vanished, models_path, peer_of, start_afresh
+from edgesplit.wire.tcp_options import (
+    acknowledged,
+    end_when_vanished,
+    models_path,
+    pace,
+    peer_of,
+    start_afresh,
+    window_shut,
+)
 from edgesplit.wire.tensors import Array
 
 __all__ = ["Connection", "FrameReceiver"]
@@ -227,6 +235,16 @@ class Connection:
     def models_path(self) -> bool:
         """Whether TCP paces what is sent by what it knows of the path, see `edgesplit.wire.tcp_options`."""
         return self._socket is not None and models_path(self._bare)
+
+    @property
+    def pace_bytes_per_s(self) -> float | None:
+        """At which rate TCP lets bytes leave by what it knows of the path; None where it goes by something else. [B/s]"""
+        return None if self._socket is None else pace(self._bare)
+
+    @property
+    def window_shut(self) -> bool:
+        """Whether TCP lets next to nothing be on its way now, whatever the link carries, see `edgesplit.wire.tcp_options`."""
+        return self._socket is not None and window_shut(self._bare)
 
     def acknowledged(self, within_s: float) -> bool | None:
         """Whether the other side's machine answers, see `edgesplit.wire.tcp_options`; None where nobody can tell. [s]"""

@@ -1,11 +1,11 @@
-"""TCP sockets: their peer, liveness that the kernel tells and keeps up, congestion control started afresh.
+"""TCP sockets: their peer, liveness that the kernel tells and keeps up, the pace of their congestion control and how it is started afresh.
 
 Owns: what a socket is asked and told. Its rule: where a system cannot, that is the answer. Not here: what follows
 (`dataplane/liveness.py` and `dataplane/measurement` of the agent), the connection (`wire/connection.py`).
 
 References:
     [1] tcp(7), TCP_INFO, TCP_USER_TIMEOUT, TCP_CONGESTION. [2] linux/tcp.h, struct tcp_info.
-    [3] N. Cardwell and others, BBR: Congestion-Based Congestion Control, ACM Queue 14 (5), 2016.
+    [3] N. Cardwell and others, BBR: Congestion-Based Congestion Control, ACM Queue 14 (5), 2016. [4] linux/inet_diag.h, struct tcp_bbr_info.
 """
 
 from __future__ import annotations
@@ -15,10 +15,15 @@ import socket
 import struct
 import sys
 
-__all__ = ["acknowledged", "end_when_vanished", "models_path", "peer_of", "start_afresh"]
+__all__ = ["acknowledged", "end_when_vanished", "models_path", "pace", "peer_of", "start_afresh", "window_shut"]
 
-_INFO = struct.Struct("=24xI28xI20xI")
-"""Segments that were sent and not acknowledged; time since anything was; segments that may be on their way. [1, ms, 1]"""
+_INFO = struct.Struct("=24xI28xI20xI20xQ")
+"""Segments that were sent and not acknowledged; time since anything was; segments that may be on their way; pace. [1, ms, 1, B/s]"""
+_CC_INFO = 26
+"""TCP_CC_INFO: what a congestion control knows; this Python has no name for it."""
+_BBR_INFO = struct.Struct("=16xI")
+"""How many times what fits on the path BBR lets be on its way, in units of a 256th [4]."""
+_SHUT_GAIN = 256
 _LEAST_WINDOW = 10
 """What a connection begins with. [1]"""
 _KEEPALIVE_S = 15
@@ -49,7 +54,7 @@ def acknowledged(own: socket.socket, within_s: float) -> bool | None:
     """
     if (info := _info(own)) is None:
         return None
-    unacknowledged, last_ms, _ = info
+    unacknowledged, last_ms, _, _ = info
     return bool(unacknowledged == 0 or last_ms <= within_s * 1e3)
 
 
@@ -67,6 +72,27 @@ def end_when_vanished(own: socket.socket) -> None:
 def models_path(own: socket.socket) -> bool:
     """Whether its congestion control paces by what it knows of the path, so that probes may find that and not the path."""
     return _congestion_control(own) in _MODELLING
+
+
+def pace(own: socket.socket) -> float | None:
+    """At which rate bytes leave, where the congestion control paces them by what it knows of the path; None where it does not. [B/s]"""
+    if not models_path(own) or (info := _info(own)) is None:
+        return None
+    return float(info[3])
+
+
+def window_shut(own: socket.socket) -> bool:
+    """Whether the connection lets next to nothing be on its way now, to see how short the round trip is.
+
+    BBR does that for a fifth of a second every ten, if the round trip was longer meanwhile (its state PROBE_RTT [3]).
+    """
+    if not models_path(own):
+        return False
+    try:
+        (gain,) = _BBR_INFO.unpack(own.getsockopt(socket.IPPROTO_TCP, _CC_INFO, _BBR_INFO.size))
+    except (OSError, struct.error):
+        return False
+    return 0 < int(gain) <= _SHUT_GAIN
 
 
 def start_afresh(own: socket.socket) -> bool:
@@ -91,7 +117,7 @@ def _has_options(own: socket.socket) -> bool:
     return sys.platform == "linux" and own.family != socket.AF_UNIX
 
 
-def _info(own: socket.socket) -> tuple[int, int, int] | None:
+def _info(own: socket.socket) -> tuple[int, int, int, int] | None:
     """As `_INFO` lays it out; None where nobody can tell."""
     if not _has_options(own):
         return None

@@ -9,7 +9,7 @@ import pytest
 from lab.dynamics.observations import Heard
 from lab.dynamics.reaction import lost, noticed, oracle_plans, reactions, regret_s
 from lab.dynamics.script import Interval
-from lab.play_results import EnergySample, OraclePlan, Reaction, TracedRequest
+from lab.play_results import EnergySample, OraclePlan, PlanCost, Reaction, TracedRequest
 from lab.scenarios.scenario import GoalsChange, NodeDies, RateChange
 
 FALL = RateChange(at_s=10, ends=("device", "cloud"), bytes_per_s=1e6)
@@ -37,8 +37,18 @@ def only(
     energy: Sequence[EnergySample] = (),
     oracle: Sequence[OraclePlan] = BEST,
     spans: Sequence[Interval] = SPANS,
+    plan_costs: Sequence[PlanCost] = (),
 ) -> Reaction:
-    (found,) = reactions(spans, requests, events, oracle, (False, moved), weights=((1.0, 0.0), weights), energy=energy)
+    (found,) = reactions(
+        spans,
+        requests,
+        events,
+        oracle,
+        (False, moved),
+        weights=((1.0, 0.0), weights),
+        energy=energy,
+        plan_costs=plan_costs,
+    )
     return found
 
 
@@ -95,6 +105,40 @@ def test_near_is_what_costs_as_much_by_the_goals(
         energy += [EnergySample(at_s=at_s, joules=joules) for at_s in (16.0, 20.0)]
     found = only(requests, weights=weights, energy=energy, oracle=oracle)
     assert (found.within_5_percent_s is not None) == settled
+
+
+def costs(*latencies_s: float) -> list[PlanCost]:
+    """Of the oracle's plan and epochs 1, 2, … in the second interval; 1 J for each second."""
+    return [
+        PlanCost(interval=1, epoch=epoch, latency_s=latency_s, joules=1 / latency_s)
+        for epoch, latency_s in enumerate(latencies_s)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("latencies_s", "weights", "settled_s"),
+    [
+        ((1.0, 1.5, 1.04), (1.0, 0.0), 5.0),  # the first answer of epoch 2
+        ((1.0, 1.5, 1.06), (1.0, 0.0), None),
+        ((1.0, 1.0, 1.0), (1.0, 0.0), 2.0),  # the plan before is as good: the first answer
+        ((1.0, 1.0, 1.5), (1.0, 0.0), None),  # what it ends with counts
+        ((1.0, 1.5, 2.0), (0.0, 1.0), 2.0),  # slow, and less hungry
+        ((1.0, 0.5, 0.7), (0.0, 1.0), None),
+    ],
+)
+def test_by_plans_a_change_is_settled_when_only_plans_that_would_be_near_answer(
+    latencies_s: tuple[float, ...], weights: tuple[float, float], settled_s: float | None
+) -> None:
+    """Requests take 2 s, then 1, whatever was modelled: another day's machine."""
+    requests = series((0, 10, 0.5, 1), (10, 14, 2.0, 1), (14, 20, 1.0, 2))
+    found = only(requests, weights=weights, plan_costs=costs(*latencies_s))
+    assert found.plan_within_5_percent_s == (None if settled_s is None else pytest.approx(settled_s))
+
+
+def test_a_plan_of_which_nothing_is_known_is_near_no_other() -> None:
+    requests = series((0, 10, 0.5, 1), (10, 14, 2.0, 7), (14, 20, 1.0, 2))
+    assert only(requests, plan_costs=costs(1.0, 1.0, 1.0)).plan_within_5_percent_s == pytest.approx(5.0)
+    assert only(requests).plan_within_5_percent_s is None
 
 
 def test_the_oracles_energy_is_that_of_the_plan_it_ends_with() -> None:

@@ -29,6 +29,9 @@ URGENT_S, GLANCE_EVERY_S = 120.0, 3.0
 """So long after it fell a link is glanced at so often, however little it is believed to carry: two packets each time. [s]"""
 GLANCE_S, GLANCE_LEAST_S = 0.02, 0.01
 """What a glance should take, and must, at the believed rate: a link twice as fast must differ from jitter. [s]"""
+IN_A_ROW = 3
+"""Frames of a connection that did not start afresh which must agree that the link is back: of a short one that arrives in a few packets, a
+reader that was late sees all of them at once. [1]"""
 
 
 def glance_bytes(bandwidth_bytes_per_s: float) -> int | None:
@@ -43,6 +46,7 @@ class FallenRate:
     def __init__(self) -> None:
         self._best = 0.0
         self._fell_at: float | None = None
+        self._fast = 0
 
     def believed(self, rate: float, now: float) -> None:
         """What is believed of the link. [B/s, s]"""
@@ -53,6 +57,7 @@ class FallenRate:
             self._fell_at = now
         elif now - self._fell_at > WATCHED_S:
             self._best, self._fell_at = rate, None
+        self._fast = 0
 
     @property
     def watched(self) -> bool:
@@ -64,14 +69,20 @@ class FallenRate:
         return self._fell_at is not None and now - self._fell_at < URGENT_S and now - measured_at >= GLANCE_EVERY_S
 
     def is_back(self, expected_s: float, seconds: float, *, afresh: bool) -> bool:
-        """Whether a frame took less than half of what it would on a link that is still as slow. [s]
+        """Whether a frame, and the ones before it, took less than half of what it would on a link that is still as slow. [s]
 
         Args:
             expected_s: What it would take at the rate that is believed.
             seconds: What it took.
-            afresh: Whether its connection had forgotten the rate it knew; else it must outweigh jitter.
+            afresh: Whether its connection had forgotten the rate it knew; then it is enough, else it must outweigh jitter.
         """
-        return (afresh or (self.watched and expected_s >= GLANCE_LEAST_S)) and seconds < expected_s / 2
+        fast = seconds < expected_s / 2
+        if afresh:
+            return fast
+        if not self.watched or expected_s < GLANCE_LEAST_S:
+            return False
+        self._fast = self._fast + 1 if fast else 0
+        return self._fast >= IN_A_ROW
 
 
 class ReturnedLink:

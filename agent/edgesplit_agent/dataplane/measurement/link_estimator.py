@@ -12,6 +12,9 @@ other; so an acknowledgement says how many bytes have arrived in all, and a samp
 A frame whose parts are told apart is timed by how far apart they came, where that is less: neither a longer way nor what
 waited before it left reads as a slower link, and when its first part came tells the way, which pings behind data do not.
 
+What leaves while TCP keeps its window shut tells nothing, unless that is a small part of the time it takes. Frames that arrive as
+fast as their connection lets them leave may have met nothing else, and now and then one starts afresh to see (`own_pace.py`).
+
 A new connection starts slowly: its window begins at ten segments and doubles each round trip [1], [2]. Nothing is
 believed before three probes in a row, each right behind the other, found the same, and one afresh no more (`calibration.py`).
 
@@ -35,6 +38,7 @@ from edgesplit_agent.dataplane.measurement.calibration import LinkCalibration
 from edgesplit_agent.dataplane.measurement.fallen_rate import FallenRate, ReturnedLink, glance_bytes
 from edgesplit_agent.dataplane.measurement.link_delays import LinkDelays
 from edgesplit_agent.dataplane.measurement.link_estimate import LinkEstimate
+from edgesplit_agent.dataplane.measurement.own_pace import OwnPace
 from edgesplit_agent.dataplane.measurement.probing import (
     EVERY_S,
     INITIAL_WINDOW_BYTES,
@@ -65,6 +69,8 @@ UNHURT, HURT = 0.85, 0.25
 """A frame after a pause that reached this share of the bandwidth, where slow start would have cost this share of its time, met none."""
 TIGHT = 1.1
 """Bounds this close are a sample."""
+SHUT_S, SHUT_SHARE = 0.2, 0.1
+"""For so long, and a round trip, a window stays shut; less than this share of what a frame takes does not count. [s, 1]"""
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,8 @@ class _Sent:
     ahead_bytes: int
     pause_s: float
     afresh: bool
+    pace: float | None
+    tensors: bool
 
 
 class LinkEstimator:
@@ -102,6 +110,8 @@ class LinkEstimator:
         self._calibration = LinkCalibration()
         self._pauses_matter = True
         self._cold_sample: float | None = None
+        self._own_pace = OwnPace()
+        self._shut_at = float("-inf")
 
     @property
     def round_trip_s(self) -> float | None:
@@ -145,6 +155,7 @@ class LinkEstimator:
             paced: TCP paces what is sent by what it knows of the path.
         """
         self._calibration.paced = paced
+        self._own_pace.connected(now)
         self.returned.connected(now, doubted=doubted and self._bandwidth is not None)
         self._delays.connected()
         self._sent.clear()
@@ -161,13 +172,37 @@ class LinkEstimator:
         """A Pong came; `arrived`: when the Ping did, on the peer's clock. [s]"""
         self._delays.pong_received(sequence, now, arrived)
 
-    def data_sent(self, sequence: int, nbytes: int, now: float, *, afresh: bool = False) -> None:
-        """Tensors or a probe were handed over for sending; `afresh`: on a connection that forgot the rate it knew."""
+    def window_shut(self, now: float) -> None:
+        """TCP lets next to nothing be on its way now. [s]"""
+        self._shut_at = now
+
+    def data_sent(
+        self,
+        sequence: int,
+        nbytes: int,
+        now: float,
+        *,
+        afresh: bool = False,
+        pace: float | None = None,
+        tensors: bool = False,
+    ) -> None:
+        """Tensors or a probe were handed over for sending.
+
+        Args:
+            sequence: Of the frame.
+            nbytes: Of it. [B]
+            now: [s]
+            afresh: On a connection that forgot the rate it knew.
+            pace: At which the connection lets bytes leave; None where it has none. [B/s]
+            tensors: No probe, whose size was chosen to tell.
+        """
+        if afresh:
+            self._own_pace.look(now)
         pause_s = 0.0 if self._sent else now - self._last_ack_at
         if not self._sent and self._idle(now):
             self._warm_bytes = 0
         ahead = sum(sent.nbytes for sent in self._sent.values())
-        self._sent[sequence] = _Sent(nbytes, now, self._warm_bytes + ahead, ahead, pause_s, afresh)
+        self._sent[sequence] = _Sent(nbytes, now, self._warm_bytes + ahead, ahead, pause_s, afresh, pace, tensors)
 
     def data_acknowledged(
         self,
@@ -214,8 +249,12 @@ class LinkEstimator:
         self._last_ack_at, self._last_arrival = now, -math.inf if arrived is None else arrived
         self._warm_bytes += sent.nbytes
         unsettled = path.unsettled(now) and (spread_s is None or self._ramp(sent, halved_only=False)[0] > 0)
-        if sent.nbytes == 0 or too_early or unsettled:
-            return seconds  # all of it was told with the acknowledgement before, or the path became shorter, or may be longer
+        shut = self._shut_at >= begun_at and seconds * SHUT_SHARE < SHUT_S + round_trip
+        if sent.nbytes == 0 or too_early or unsettled or shut:
+            # All of it was told with the acknowledgement before, the path became shorter or may be longer, or the window was in the way.
+            return seconds
+        if seconds >= MIN_SAMPLE_S:
+            self._own_pace.sampled(sent.nbytes / seconds, sent.nbytes, sent.pace, afresh=sent.afresh)
         self._take(sent, seconds, round_trip, now)
         return seconds
 
@@ -266,13 +305,19 @@ class LinkEstimator:
             return self._pace.may_confirm(self._probe_bytes, now, self._sampled_at, self._allowance())
         return not calibration.active
 
-    def starts_afresh(self, now: float) -> bool:
-        """Whether the probe that is about to leave should meet no rate that the connection knew."""
-        if self.ramping:
+    def starts_afresh(self, now: float, frame_bytes: int | None = None) -> bool:
+        """Whether what is about to leave should meet no rate that the connection knew.
+
+        Args:
+            now: [s]
+            frame_bytes: Of tensors; None: a probe. [B]
+        """
+        if self.ramping or self._sent:
             return False
-        return self._calibration.unconfirmed or (
-            self._idle(now) and (self._fallen.watched or self.returned.unproven(now))
-        )
+        if self._own_pace.due(now, frame_bytes):
+            return True
+        looked_for = self._idle(now) and (self._fallen.watched or self.returned.unproven(now))
+        return frame_bytes is None and (self._calibration.unconfirmed or looked_for)
 
     def expected_s(self, nbytes: int) -> float:
         """Transmission time to reckon with; a short one while nothing is known. [s]"""
@@ -316,8 +361,11 @@ class LinkEstimator:
         """Latency dominates the frame: only a longer one can tell."""
         if sent.nbytes >= self._probe_bytes:
             self._probe_bytes = min(self._probe_bytes * GROWTH, self._most_bytes)
+        if sent.afresh and sent.nbytes / seconds > (self._bandwidth or math.inf) * (1 + RATE_CHANGE):
+            self._calibration.unconfirmed = True  # a longer one, afresh again, tells
         surely = sent.nbytes / (seconds + max(MIN_SAMPLE_S, round_trip / 4))
-        far = self._fallen.is_back(sent.nbytes / (self._bandwidth or math.inf), seconds, afresh=sent.afresh)
+        afresh = sent.afresh and not sent.tensors
+        far = self._fallen.is_back(sent.nbytes / (self._bandwidth or math.inf), seconds, afresh=afresh)
         if self._bandwidth is None or (surely <= self._bandwidth * (1 + RATE_CHANGE) and not far):
             return
         # Even so the link is faster than believed; probes must not be rationed by what is no longer true.
@@ -326,7 +374,7 @@ class LinkEstimator:
             self._rate.take_bound(surely, now)
         elif not self._calibration.active:
             self._calibration.begin()
-            if far:  # what was owed was owed by a slow link
+            if far:
                 self._pace.forgive()
 
     def _look_for_more(self, nbytes: int, seconds: float, now: float) -> None:
@@ -335,6 +383,7 @@ class LinkEstimator:
         if reached > believed * (1 + RATE_CHANGE):
             self._at_least = reached
             self._calibration.begin()
+            self._pace.forgive()  # what was owed was owed by a slower link
         elif reached < believed * (1 - RATE_CHANGE) and seconds - nbytes / believed > self._enough_s() / 2:
             self._rate.take_bound(reached, now)
 
