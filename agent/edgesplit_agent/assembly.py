@@ -29,6 +29,7 @@ from edgesplit.trust.subjects import Subject
 from edgesplit.trust.tls import TlsContexts
 from edgesplit.wire.frames import FrameLimits
 from edgesplit_agent.artifacts.cache import BlobCache
+from edgesplit_agent.autonomy.link_memory import LinkMemory
 from edgesplit_agent.compute.background_work import BackgroundWork
 from edgesplit_agent.compute.coding import Coder
 from edgesplit_agent.compute.operator_sets import remembered_operator_sets
@@ -263,6 +264,7 @@ def make_plane(
     engine: Engine,
     emit: Callable[[MachineEvent], None],
     *,
+    links: LinkMemory,
     access: Access | None = None,
 ) -> DataPlane:
     """The data plane; `emit` takes its events, `access` says whom a node of a secured fleet lets in."""
@@ -278,6 +280,7 @@ def make_plane(
         host=engine,
         counters=figures.counters,
         access=access,
+        recalled=links.recalled,
     )
 
 
@@ -334,6 +337,7 @@ def make_reporter(
     bus: MessageBus,
     plane: DataPlane,
     watch: SteadinessWatch,
+    memory: LinkMemory,
 ) -> Reporter:
     """Who publishes the node's figures."""
     return Reporter(
@@ -346,6 +350,7 @@ def make_reporter(
         timings=figures.timings,
         links=plane.links,
         unreached=plane.unreached,
+        keep_links=memory.take,
         steadiness=lambda: watch.steadiness,
     )
 

@@ -48,6 +48,7 @@ from edgesplit_agent.assembly import (
     registration_of,
 )
 from edgesplit_agent.autonomy.kept_file import pinned_blobs
+from edgesplit_agent.autonomy.link_memory import LinkMemory
 from edgesplit_agent.autonomy.node_memory import NodeMemory
 from edgesplit_agent.compute.operator_sets import find_operator_sets
 from edgesplit_agent.compute.session_pool import SessionPool
@@ -124,7 +125,10 @@ class Agent:
         )
         self._sessions = SessionPool(self._cache, options, figures.background)
         self.engine = make_engine(configuration, identity, figures, self._worker, self._sessions)
-        self.plane = make_plane(configuration, identity, figures, self.engine, self._happened, access=access)
+        self._link_memory = LinkMemory(configuration.cache.folder, identity.node)
+        self.plane = make_plane(
+            configuration, identity, figures, self.engine, self._happened, links=self._link_memory, access=access
+        )
         figures.metrics.show_limited(self.engine.machine.refused, self.plane.refused)
         show_gauges(figures.metrics, self.engine.machine, self._worker, configuration.cache.folder)
         security = make_security(configuration)
@@ -160,7 +164,14 @@ class Agent:
         )
         self._watch = make_steadiness_watch(figures, self._worker, self._sessions, self._busy)
         self.reporter = make_reporter(
-            configuration, identity, figures, power, bus=self.control.bus, plane=self.plane, watch=self._watch
+            configuration,
+            identity,
+            figures,
+            power,
+            bus=self.control.bus,
+            plane=self.plane,
+            watch=self._watch,
+            memory=self._link_memory,
         )
         self._profiler = Profiler(
             node=identity.node,
@@ -268,6 +279,7 @@ class Agent:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._link_memory.close()
         await self._inquiries.close()
         await self._archive.close()
         await self._profiler.close()

@@ -21,10 +21,10 @@ from edgesplit_controller.planner import solve
 from lab.baselines.unsplit import everything_on
 from lab.dynamics.conditions import Conditions, Wanted, at_each_interval, wanted_at_each_interval
 from lab.dynamics.hands import found_conditions
-from lab.dynamics.observations import PlayedRun
+from lab.dynamics.outcome.observations import PlayedRun
+from lab.dynamics.outcome.plan_costs import plan_cost, plan_costs
+from lab.dynamics.outcome.reaction import noticed, oracle_plans, reactions
 from lab.dynamics.play import Stage, play
-from lab.dynamics.reaction import noticed, oracle_plans, reactions
-from lab.dynamics.running_plans import plan_cost, plan_costs
 from lab.dynamics.script import Script, intervals, said
 from lab.dynamics.strategies import EDGESPLIT, ORACLE, PAUSE_RESUME, in_order, plan_changes, schedule
 from lab.dynamics.true_problem import true_problem

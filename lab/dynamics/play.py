@@ -18,9 +18,9 @@ from pathlib import Path
 
 from demo.fleet import CommandFailed
 from lab.dynamics.conditions import Conditions, Wanted
-from lab.dynamics.energy import energy_samples
 from lab.dynamics.hands import Hands
-from lab.dynamics.observations import PlayedRun, heard_and_counted, traced
+from lab.dynamics.outcome.energy import energy_samples
+from lab.dynamics.outcome.observations import PlayedRun, heard_and_counted, traced
 from lab.dynamics.running_plans import noted_plans
 from lab.dynamics.strategies import Act
 from lab.testbed.testbed import Testbed, beside

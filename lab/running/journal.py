@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from lab.dynamics.observations import PlayedRun
+from lab.dynamics.outcome.observations import PlayedRun
 from lab.results import Cell, FailedStep, ModelFacts, Setting
 
 __all__ = ["Begin", "Entry", "Journal", "JournalForeign"]

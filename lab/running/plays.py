@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lab.dynamics.comparison import Comparison, dynamic_runs
 from lab.dynamics.conditions import Wanted
-from lab.dynamics.observations import PlayedRun
+from lab.dynamics.outcome.observations import PlayedRun
 from lab.dynamics.script import Script, script_of
 from lab.play_results import DynamicRun
 from lab.running.prepared_models import PreparedModel

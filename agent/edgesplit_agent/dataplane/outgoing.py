@@ -69,6 +69,7 @@ class PeerLink:
         on_silent: Told when the peer is given up because it is silent, and why.
         planned: Whether this node has a part in a plan; before that its links are looked at seldom.
         access: How both sides prove who they are; None: not at all.
+        recalled: What the link carried in an earlier run, and how long ago; None: nobody knows. [B/s, s]
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class PeerLink:
         on_silent: Callable[[EdgesplitError], None],
         planned: Callable[[], bool],
         access: Access | None = None,
+        recalled: tuple[float, float] | None = None,
     ) -> None:
         self.address = address
         self._peer = peer
@@ -109,7 +111,9 @@ class PeerLink:
         self._pressed = False
         self._draining = False
         self._trouble = ""
-        self._was_silent = False
+        self._doubted = recalled is not None
+        if recalled is not None:
+            self._estimator.recall(recalled[0], self._loop.time(), age_s=recalled[1])
         self._resting: asyncio.Future[None] | None = None
 
     @property
@@ -283,8 +287,8 @@ class PeerLink:
             connection.abort(error)
             await connection.wait_closed()
             raise error from None
-        self._estimator.connected(self._loop.time(), doubted=self._was_silent, paced=connection.models_path)
-        self._was_silent = False
+        self._estimator.connected(self._loop.time(), doubted=self._doubted, paced=connection.models_path)
+        self._doubted = False
         session.up = True
         _log.info("peer-connected", peer=self._peer, address=self.address)
         self._emit(PeerRoom(self._peer, None))  # until it says so
@@ -304,7 +308,7 @@ class PeerLink:
                 answers = session.connection.acknowledged(limits.dead_after_s)
                 if reason := session.life.verdict(acknowledged=answers):
                     silent = PeerUnreachable(f"node {self._peer} is lost: {reason}")
-                    self._was_silent = True
+                    self._doubted = True
                     session.connection.abort(silent)
                     self._on_silent(silent)
                     break

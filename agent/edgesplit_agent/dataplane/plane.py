@@ -49,6 +49,7 @@ class DataPlane:
         host: Asked for answers, for room, and to restore coded tensors.
         counters: Told of what went over links.
         access: Whom a node of a secured fleet lets in, and how it proves who it is; None: without TLS, everybody.
+        recalled: Asked for what the link to a peer carried in an earlier run, and how long ago. [B/s, s]
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class DataPlane:
         host: Host,
         counters: TrafficCounters,
         access: Access | None = None,
+        recalled: Callable[[str], tuple[float, float] | None] = lambda _: None,
     ) -> None:
         self._identity = Hello(protocol=PROTOCOL, role="agent", node=node, version=version, instance=instance)
         self._listen = listen
@@ -74,6 +76,7 @@ class DataPlane:
         self._sink = emit
         self._counters = counters
         self._access = access
+        self._recalled = recalled
         self._emulator = Emulator(emulation)
         self._links: dict[str, PeerLink] = {}
         self._incoming = Incoming(
@@ -178,6 +181,7 @@ class DataPlane:
                     on_silent=partial(self._incoming.drop, peer),
                     planned=self._host.has_part,
                     access=self._access,
+                    recalled=self._recalled(peer),
                 )
                 self._links[peer] = link
                 link.start()

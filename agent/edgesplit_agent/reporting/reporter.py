@@ -59,6 +59,7 @@ class Reporter:
         battery: Read with the metrics.
         links: The data plane's estimates, asked for each time.
         unreached: The peers it has no connection to, and why.
+        keep_links: Takes what is said of links, for the next start.
         steadiness: How steady the machine is, as known now.
     """
 
@@ -74,6 +75,7 @@ class Reporter:
         timings: TimingBook,
         links: Callable[[], tuple[LinkState, ...]],
         unreached: Callable[[], tuple[UnreachedPeer, ...]] = tuple,
+        keep_links: Callable[[tuple[LinkState, ...]], None] = lambda _: None,
         steadiness: Callable[[], Steadiness | None] = lambda: None,
     ) -> None:
         self._node = node
@@ -82,7 +84,7 @@ class Reporter:
         self.power = power
         self._usage = usage
         self._timings = timings
-        self._links, self._unreached = links, unreached
+        self._links, self._unreached, self._keep_links = links, unreached, keep_links
         self._steadiness = steadiness
         self._processor = ProcessorCollector()
         self._memory = MemoryCollector()
@@ -133,6 +135,7 @@ class Reporter:
         said_at_s = float("-inf")
         while True:
             links, unreached = self._links(), self._unreached()
+            self._keep_links(links)
             now_s = time.monotonic()
             if unreached != missed or links_differ(said, links) or (links and now_s - said_at_s >= AT_LEAST_EVERY_S):
                 said, missed, said_at_s = links, unreached, now_s

@@ -24,7 +24,7 @@ from edgesplit.formatting import time_span
 from edgesplit.mqtt.topic import Topic
 from edgesplit.names import planned_name
 from edgesplit.release import PROTOCOL
-from edgesplit_controller.fleet.round_trips import RoundTrips
+from edgesplit_controller.fleet.believing.round_trips import RoundTrips
 from edgesplit_controller.fleet.usage_sums import UsageSums
 
 __all__ = ["FleetChange", "FleetNode", "Registry"]

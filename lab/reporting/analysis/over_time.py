@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lab.dynamics.reaction import regret_steps
+from lab.dynamics.outcome.reaction import regret_steps
 from lab.play_results import DynamicRun, OraclePlan, TracedRequest
 
 __all__ = ["OverTime", "oracle_at", "over_time", "regret_course", "rolling_median"]

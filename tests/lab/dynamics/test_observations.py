@@ -5,8 +5,8 @@ import json
 import msgspec
 import pytest
 
-from lab.dynamics.energy import energy_samples
-from lab.dynamics.observations import Counted, heard_and_counted, traced
+from lab.dynamics.outcome.energy import energy_samples
+from lab.dynamics.outcome.observations import Counted, heard_and_counted, traced
 from lab.play_results import TracedRequest
 
 

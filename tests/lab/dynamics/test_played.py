@@ -11,7 +11,7 @@ from bench.end_to_end.subjects import Subject, from_zoo
 from lab.dynamics.comparison import Comparison, dynamic_runs
 from lab.dynamics.conditions import Wanted
 from lab.dynamics.hands import found_conditions
-from lab.dynamics.reaction import lost
+from lab.dynamics.outcome.reaction import lost
 from lab.dynamics.script import script_of
 from lab.scenarios.scenario import RateChange
 from lab.testbed.requirements import unavailable

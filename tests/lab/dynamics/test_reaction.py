@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from lab.dynamics.observations import Heard
-from lab.dynamics.reaction import lost, noticed, oracle_plans, reactions, regret_s
+from lab.dynamics.outcome.observations import Heard
+from lab.dynamics.outcome.reaction import lost, noticed, oracle_plans, reactions, regret_s
 from lab.dynamics.script import Interval
 from lab.play_results import EnergySample, OraclePlan, PlanCost, Reaction, TracedRequest
 from lab.scenarios.scenario import GoalsChange, NodeDies, RateChange

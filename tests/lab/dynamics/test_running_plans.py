@@ -11,7 +11,8 @@ import pytest
 
 from demo.fleet import CommandFailed
 from edgesplit_controller.planner import evaluate, solve
-from lab.dynamics.running_plans import NotedPlan, noted_plans, plan_cost, plan_costs
+from lab.dynamics.outcome.plan_costs import NotedPlan, plan_cost, plan_costs
+from lab.dynamics.running_plans import noted_plans
 from tests.lab.dynamics.test_true_problem import PROBLEM
 from tests.waiting import blocking_until
 

@@ -1,7 +1,8 @@
 """Recovery watch of a link: whether what is believed of it is what it was, and to be looked for by probes that start afresh.
 
-Owns: the rate that was believed before it fell, and whether the peer was silent since anything was measured. Its rule:
-pure; after a while a link that fell counts as one that is slow. Not here: what a probe tells (`link_estimator.py`), how a
+Owns: the rate that was believed before it fell, what short frames say against what is believed, and whether the peer was silent since
+anything was measured. Its rule: pure; after a while a link that fell counts as one that is slow, and frames that were wrong are believed
+ever more seldom. Not here: what a probe tells (`link_estimator.py`), how a
 connection forgets the rate it knew (`edgesplit.wire.tcp_options`).
 
 A connection that was idle goes on at the rate it knew, where its congestion control models the path (BBR), so a probe on
@@ -15,6 +16,8 @@ is then the last thing to plan with.
 """
 
 from __future__ import annotations
+
+import math
 
 from edgesplit.significance import RATE_CHANGE
 from edgesplit_agent.dataplane.measurement.probing import INITIAL_WINDOW_BYTES, PROBE_MIN_BYTES
@@ -30,8 +33,10 @@ URGENT_S, GLANCE_EVERY_S = 120.0, 3.0
 GLANCE_S, GLANCE_LEAST_S = 0.02, 0.01
 """What a glance should take, and must, at the believed rate: a link twice as fast must differ from jitter. [s]"""
 IN_A_ROW = 3
-"""Frames of a connection that did not start afresh which must agree that the link is back: of a short one that arrives in a few packets, a
-reader that was late sees all of them at once. [1]"""
+"""Frames of tensors which must agree that the link is faster: of a short one that arrives in a few packets, a reader that was late sees all of
+them at once. [1]"""
+DOUBTED_S, DOUBTED_MOST_S = 2.0, 120.0
+"""Pause until such frames are believed again after it was in vain: the first, and the longest. [s]"""
 
 
 def glance_bytes(bandwidth_bytes_per_s: float) -> int | None:
@@ -47,9 +52,13 @@ class FallenRate:
         self._best = 0.0
         self._fell_at: float | None = None
         self._fast = 0
+        self._pause_s, self._deaf_until, self._believed = DOUBTED_S, -math.inf, 0.0
 
     def believed(self, rate: float, now: float) -> None:
         """What is believed of the link. [B/s, s]"""
+        if rate > self._believed * (1 + RATE_CHANGE):
+            self._pause_s = DOUBTED_S
+        self._believed = rate
         self._best = max(self._best, rate)
         if rate >= self._best * (1 - RATE_CHANGE):
             self._fell_at = None
@@ -68,21 +77,29 @@ class FallenRate:
         """Whether it fell just now and was not looked at for a while: a rate that was believed by mistake must not decide when that shows. [s]"""
         return self._fell_at is not None and now - self._fell_at < URGENT_S and now - measured_at >= GLANCE_EVERY_S
 
-    def is_back(self, expected_s: float, seconds: float, *, afresh: bool) -> bool:
-        """Whether a frame, and the ones before it, took less than half of what it would on a link that is still as slow. [s]
+    def is_faster(self, expected_s: float, seconds: float, now: float, *, afresh: bool, tensors: bool) -> bool:
+        """Whether a frame, and the ones before it, took less than half of what they would at the rate that is believed.
 
         Args:
-            expected_s: What it would take at the rate that is believed.
-            seconds: What it took.
-            afresh: Whether its connection had forgotten the rate it knew; then it is enough, else it must outweigh jitter.
+            expected_s: What it would take at that rate. [s]
+            seconds: What it took. [s]
+            now: [s]
+            afresh: Whether its connection had forgotten the rate it knew; of a probe that is enough, else it must outweigh jitter.
+            tensors: No probe, whose size was chosen to tell.
         """
         fast = seconds < expected_s / 2
-        if afresh:
+        if afresh and not tensors:
             return fast
-        if not self.watched or expected_s < GLANCE_LEAST_S:
+        if expected_s < GLANCE_LEAST_S:
             return False
+        if not tensors:
+            return fast and self.watched
         self._fast = self._fast + 1 if fast else 0
-        return self._fast >= IN_A_ROW
+        if self._fast < IN_A_ROW or now < self._deaf_until:
+            return False
+        self._fast = 0
+        self._deaf_until, self._pause_s = now + self._pause_s, min(2 * self._pause_s, DOUBTED_MOST_S)
+        return True
 
 
 class ReturnedLink:

@@ -146,6 +146,13 @@ class LinkEstimator:
             latency_error_s=max(self._delays.round_trip.jitter_s, 0.0) / 2,
         )
 
+    def recall(self, bandwidth_bytes_per_s: float, now: float, age_s: float) -> None:
+        """Begin with what an earlier run of the program believed so long ago, rather than find out anew. [B/s, s, s]"""
+        self._rate.restart((bandwidth_bytes_per_s,), now)
+        self._calibration.end()
+        self._sampled(now)
+        self._sampled_at = now - age_s
+
     def connected(self, now: float, *, doubted: bool = False, paced: bool = False) -> None:
         """A new connection: what was on its way is lost, what was learned stays until disproved.
 
@@ -155,7 +162,7 @@ class LinkEstimator:
             paced: TCP paces what is sent by what it knows of the path.
         """
         self._calibration.paced = paced
-        self._own_pace.connected(now)
+        self._own_pace.connected(now, paced=paced)
         self.returned.connected(now, doubted=doubted and self._bandwidth is not None)
         self._delays.connected()
         self._sent.clear()
@@ -290,7 +297,8 @@ class LinkEstimator:
         glance = glance_bytes(self._bandwidth or 1.0) if self.starts_afresh(now) else None
         both = glance or nbytes * (2 if self._long_fat() else 1)
         wary = self._rate.wary and self._pace.may_confirm(nbytes, now, self._sampled_at, allowance, WARY_INTERVAL_S)
-        soon = wary or self.returned.unproven(now) or (glance and self._fallen.urgent(now, self._last_ack_at))
+        soon = wary or self.returned.unproven(now) or self._own_pace.early(now)
+        soon = soon or (glance is not None and self._fallen.urgent(now, self._last_ack_at))
         return glance or nbytes if soon or self._pace.due(both, now, self._sampled_at, allowance) else None
 
     def _may_follow(self, now: float) -> bool:
@@ -364,8 +372,8 @@ class LinkEstimator:
         if sent.afresh and sent.nbytes / seconds > (self._bandwidth or math.inf) * (1 + RATE_CHANGE):
             self._calibration.unconfirmed = True  # a longer one, afresh again, tells
         surely = sent.nbytes / (seconds + max(MIN_SAMPLE_S, round_trip / 4))
-        afresh = sent.afresh and not sent.tensors
-        far = self._fallen.is_back(sent.nbytes / (self._bandwidth or math.inf), seconds, afresh=afresh)
+        expected_s = sent.nbytes / (self._bandwidth or math.inf)
+        far = self._fallen.is_faster(expected_s, seconds, now, afresh=sent.afresh, tensors=sent.tensors)
         if self._bandwidth is None or (surely <= self._bandwidth * (1 + RATE_CHANGE) and not far):
             return
         # Even so the link is faster than believed; probes must not be rationed by what is no longer true.
@@ -393,6 +401,7 @@ class LinkEstimator:
         if (found := self._calibration.take(bandwidth, self.round_trip_s or 0.0, near=self._near)) is not None:
             self._pace.forgive(0.0 if self._bandwidth is None else EVERY_S)
             self._rate.restart(found, now)
+            self._own_pace.found(now)
             self._sampled(now)
         else:
             self._at_least = bandwidth

@@ -20,8 +20,11 @@ MET = 0.6
 """Share of the pace from which on a frame may have met nothing else. [1]"""
 GAINED = 1.25
 """Times the pace before that is no chance. [1]"""
-FIRST_S, MOST_S = 2.0, 120.0
+FIRST_S, MOST_S = 1.0, 120.0
 """Pause before a look: the first, and the longest. [s]"""
+EARLY = 3
+"""Looks of a new connection, whatever frames met: the first confirms what probes agreed on, but both machines may just have been busy with
+starting. [1]"""
 ENOUGH = 0.5
 """Share of the frame that met the pace which another must have to be a look. [1]"""
 
@@ -34,10 +37,16 @@ class OwnPace:
         self._pause_s = FIRST_S
         self._looked_at = -math.inf
         self._before = math.inf
+        self._early = 0
 
-    def connected(self, now: float) -> None:
-        """A new connection, of which nothing is known. [s]"""
+    def connected(self, now: float, *, paced: bool) -> None:
+        """A new connection, of which nothing is known; `paced`: TCP paces it by what it knows of the path. [s]"""
         self._met, self._pause_s, self._looked_at = None, FIRST_S, now
+        self._early = EARLY if paced else 0
+
+    def found(self, now: float) -> None:
+        """Probes have just found what the connection carries. [s]"""
+        self._looked_at = now
 
     def due(self, now: float, nbytes: int | None = None) -> bool:
         """Whether a frame that is about to leave should start afresh.
@@ -46,13 +55,20 @@ class OwnPace:
             now: [s]
             nbytes: Of it; None where it is long enough. [B]
         """
-        if self._met is None or now - self._looked_at < self._pause_s:
+        if now - self._looked_at < self._pause_s:
             return False
+        if self._met is None:
+            return nbytes is None and self._early > 0
         return nbytes is None or nbytes >= ENOUGH * self._met[1]
+
+    def early(self, now: float) -> bool:
+        """Whether a probe should leave to look at a new connection once more. [s]"""
+        return self._early > 0 and self.due(now)
 
     def look(self, now: float) -> None:
         """A frame leaves on a connection that has started afresh. [s]"""
         self._looked_at = now
+        self._early = max(self._early - 1, 0)
         self._before = self._met[0] if self._met is not None else math.inf
         self._met = None
 

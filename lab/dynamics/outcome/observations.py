@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from lab.dynamics.running_plans import NotedPlan
+from lab.dynamics.outcome.plan_costs import NotedPlan
 from lab.play_results import EnergySample, PlanCost, TracedRequest
 
 __all__ = ["Counted", "Heard", "PlayedRun", "heard_and_counted", "traced"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 
-from lab.dynamics.observations import Counted
+from lab.dynamics.outcome.observations import Counted
 from lab.dynamics.script import Interval
 from lab.play_results import EnergySample, TracedRequest
 

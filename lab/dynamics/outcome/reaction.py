@@ -23,8 +23,8 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from lab.dynamics.energy import joules_by_epoch
-from lab.dynamics.observations import Heard
+from lab.dynamics.outcome.energy import joules_by_epoch
+from lab.dynamics.outcome.observations import Heard
 from lab.dynamics.script import Interval
 from lab.play_results import EnergySample, OraclePlan, PlanCost, Reaction, TracedRequest
 from lab.scenarios.scenario import Change, DelayChange, GoalsChange, LinkCut, LinkRestored, RateChange
@@ -209,6 +209,8 @@ def _plan_settled_s(span: Interval, requests: Sequence[TracedRequest], near: fro
     """Until the first answer from which on all are of plans that are near. [s]"""
     settled_s = None
     for entry in reversed(_answered(requests, span.from_s, span.to_s)):
+        if _end_s(entry) > span.to_s:
+            continue  # the next world's
         if entry.epoch not in near:
             break
         settled_s = _end_s(entry) - span.from_s
