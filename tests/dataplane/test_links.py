@@ -354,6 +354,17 @@ def test_frames_that_meet_the_link_at_their_own_pace_start_afresh_ever_more_seld
     assert link.believed() == pytest.approx(7e6, rel=0.05)
 
 
+def test_another_way_is_looked_at_as_if_nothing_were_known() -> None:
+    link = StubbornLink(7e6, 0.3, 7e6)
+    link.ping()
+    link.serve(1_000_000, 120)
+    before = link.afresh
+    link.latency_s, link.bandwidth = 0.055, 1e8
+    link.serve(1_000_000, 20)
+    assert link.afresh > before
+    assert link.believed() > 5e7
+
+
 def test_frames_slower_than_their_pace_never_start_afresh() -> None:
     link = StubbornLink(7e6, 0.055, 1e9)
     link.ping()

@@ -42,6 +42,21 @@ def test_a_connection_that_models_its_path_starts_afresh(connected: socket.socke
 
 
 @needs_bbr
+def test_what_leaves_faster_than_afresh_keeps_its_pace(
+    connected: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the round trip has become longer, by which the first pace goes."""
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"bbr")
+    chosen_by: list[bytes] = []
+    monkeypatch.setattr(tcp_options, "_WITHOUT_MEMORY", b"none of that name")  # choosing it fails
+    for gain, afresh in ((1e-9, True), (1e9, False)):
+        monkeypatch.setattr(tcp_options, "_STARTING_GAIN", gain)
+        assert start_afresh(connected) == afresh
+        chosen_by.append(chosen(connected))
+    assert chosen_by == [b"bbr", b"bbr"]
+
+
+@needs_bbr
 def test_a_connection_that_models_its_path_says_its_pace_and_that_its_window_is_open(connected: socket.socket) -> None:
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"bbr")
     assert (pace(connected) or 0.0) > 1e6

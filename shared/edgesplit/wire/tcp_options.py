@@ -14,16 +14,20 @@ import contextlib
 import socket
 import struct
 import sys
+from typing import NamedTuple
 
 __all__ = ["acknowledged", "end_when_vanished", "models_path", "pace", "peer_of", "start_afresh", "window_shut"]
 
-_INFO = struct.Struct("=24xI28xI20xI20xQ")
-"""Segments that were sent and not acknowledged; time since anything was; segments that may be on their way; pace. [1, ms, 1, B/s]"""
+_INFO = struct.Struct("=16xI4xI28xI8xI8xI20xQ")
+"""A segment; those that were sent and not acknowledged; time since anything was; smoothed round trip; segments that may be on their way; pace.
+[B, 1, ms, µs, 1, B/s]"""
 _CC_INFO = 26
 """TCP_CC_INFO: what a congestion control knows; this Python has no name for it."""
 _BBR_INFO = struct.Struct("=16xI")
 """How many times what fits on the path BBR lets be on its way, in units of a 256th [4]."""
 _SHUT_GAIN = 256
+_STARTING_GAIN = 2.885
+"""How many times what fits into its window in a round trip BBR begins with: 2 / ln 2 [3]."""
 _LEAST_WINDOW = 10
 """What a connection begins with. [1]"""
 _KEEPALIVE_S = 15
@@ -35,6 +39,17 @@ _MODELLING = frozenset({b"bbr"})
 _WITHOUT_MEMORY = b"reno"
 """Every kernel has it and lets everybody choose it."""
 _NAME_BYTES = 16
+
+
+class _Info(NamedTuple):
+    """As `_INFO` lays it out."""
+
+    segment_bytes: int
+    unacknowledged: int
+    last_ms: int
+    round_trip_us: int
+    window: int
+    pace: int
 
 
 def peer_of(own: socket.socket) -> tuple[str, str]:
@@ -54,8 +69,7 @@ def acknowledged(own: socket.socket, within_s: float) -> bool | None:
     """
     if (info := _info(own)) is None:
         return None
-    unacknowledged, last_ms, _, _ = info
-    return bool(unacknowledged == 0 or last_ms <= within_s * 1e3)
+    return bool(info.unacknowledged == 0 or info.last_ms <= within_s * 1e3)
 
 
 def end_when_vanished(own: socket.socket) -> None:
@@ -78,7 +92,7 @@ def pace(own: socket.socket) -> float | None:
     """At which rate bytes leave, where the congestion control paces them by what it knows of the path; None where it does not. [B/s]"""
     if not models_path(own) or (info := _info(own)) is None:
         return None
-    return float(info[3])
+    return float(info.pace)
 
 
 def window_shut(own: socket.socket) -> bool:
@@ -96,14 +110,17 @@ def window_shut(own: socket.socket) -> bool:
 
 
 def start_afresh(own: socket.socket) -> bool:
-    """Have the connection forget the rate that it knew of the path; whether it does.
+    """Have the connection leave no slower than if it knew no rate of the path; whether it does.
 
     Choosing another congestion control and then the same one again begins it anew, with the window that it has just then. While BBR
-    looks for the shortest round trip that is four segments; it would take seconds to open again, so then nothing is done.
+    looks for the shortest round trip that is four segments; it would take seconds to open again, so then nothing is done. Nor is it where
+    bytes leave faster already, as where the round trip has become longer.
     """
     named, info = _congestion_control(own), _info(own)
-    if named not in _MODELLING or info is None or info[2] < _LEAST_WINDOW:
+    if named not in _MODELLING or info is None or info.window < _LEAST_WINDOW:
         return False
+    if info.pace * info.round_trip_us * 1e-6 >= _STARTING_GAIN * info.window * info.segment_bytes:
+        return True
     try:
         own.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _WITHOUT_MEMORY)
         own.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, named)
@@ -117,12 +134,12 @@ def _has_options(own: socket.socket) -> bool:
     return sys.platform == "linux" and own.family != socket.AF_UNIX
 
 
-def _info(own: socket.socket) -> tuple[int, int, int, int] | None:
+def _info(own: socket.socket) -> _Info | None:
     """As `_INFO` lays it out; None where nobody can tell."""
     if not _has_options(own):
         return None
     try:
-        return _INFO.unpack(own.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size))
+        return _Info(*_INFO.unpack(own.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)))
     except (OSError, struct.error):
         return None
 

@@ -261,6 +261,7 @@ class LinkEstimator:
             # All of it was told with the acknowledgement before, the path became shorter or may be longer, or the window was in the way.
             return seconds
         if seconds >= MIN_SAMPLE_S:
+            self._own_pace.on_way(round_trip)
             self._own_pace.sampled(sent.nbytes / seconds, sent.nbytes, sent.pace, afresh=sent.afresh)
         self._take(sent, seconds, round_trip, now)
         return seconds

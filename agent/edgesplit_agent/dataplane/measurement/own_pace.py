@@ -25,6 +25,8 @@ FIRST_S, MOST_S = 1.0, 120.0
 EARLY = 3
 """Looks of a new connection, whatever frames met: the first confirms what probes agreed on, but both machines may just have been busy with
 starting. [1]"""
+OTHER_WAY = 0.25
+"""Change of the round trip from which on it is another way, of which no look has told anything. [1]"""
 ENOUGH = 0.5
 """Share of the frame that met the pace which another must have to be a look. [1]"""
 
@@ -38,6 +40,7 @@ class OwnPace:
         self._looked_at = -math.inf
         self._before = math.inf
         self._early = 0
+        self._round_trip_s = 0.0
 
     def connected(self, now: float, *, paced: bool) -> None:
         """A new connection, of which nothing is known; `paced`: TCP paces it by what it knows of the path. [s]"""
@@ -47,6 +50,11 @@ class OwnPace:
     def found(self, now: float) -> None:
         """Probes have just found what the connection carries. [s]"""
         self._looked_at = now
+
+    def on_way(self, round_trip_s: float) -> None:
+        """How long the way is now, there and back. [s]"""
+        if abs(round_trip_s - self._round_trip_s) > OTHER_WAY * self._round_trip_s:
+            self._round_trip_s, self._pause_s = round_trip_s, FIRST_S
 
     def due(self, now: float, nbytes: int | None = None) -> bool:
         """Whether a frame that is about to leave should start afresh.
