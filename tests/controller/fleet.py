@@ -202,7 +202,13 @@ class Fleet:
         wanted = {(name, peer, *link) for name, agent in self.agents.items() for peer, link in agent.peers.items()}
 
         def known() -> set[tuple[str, str, float, float]]:
-            return {(name, link.to, link.bandwidth_bytes_per_s, link.latency_s) for name, link in self.registry.links()}
+            """As each node said; the round trip of either end counts for both."""
+            return {
+                (name, link.to, link.bandwidth_bytes_per_s, link.latency_s)
+                for name, node in self.registry.nodes.items()
+                if node.links is not None
+                for link in node.links.links
+            }
 
         await until(lambda: known() == wanted)
 
