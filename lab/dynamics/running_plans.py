@@ -31,7 +31,6 @@ def noted_plans(ask: Callable[[], Mapping[str, Any]], heard: Path) -> Generator[
         ask: The document of `splitctl plan`.
         heard: Where the listener's lines go.
     """
-    found: dict[int, NotedPlan] = {}
     plans: list[NotedPlan] = []
     over = threading.Event()
 
@@ -41,8 +40,7 @@ def noted_plans(ask: Callable[[], Mapping[str, Any]], heard: Path) -> Generator[
             plan = _noted(ask())
         except CommandFailed:  # nothing serves just now, as while a strategy pauses
             return False
-        if plan.epoch not in found:
-            found[plan.epoch] = plan
+        if plan.epoch not in {noted.epoch for noted in plans}:
             plans.append(plan)
         return True
 

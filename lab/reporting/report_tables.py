@@ -7,14 +7,14 @@ digit (`csv_files.py`), elements (`markup.py`).
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from lab.reporting import published
 from lab.reporting.analysis.cell_goals import CellGoals, called, configuration, goals_of
 from lab.reporting.analysis.claims import IN_TIME_S
 from lab.reporting.analysis.noise_checks import noise_checks
-from lab.reporting.analysis.over_time import OverTime, over_time
+from lab.reporting.analysis.over_time import over_time
 from lab.reporting.analysis.prediction_errors import cell_errors, errors_by_configuration
 from lab.reporting.analysis.wins import Measure, Win, best_of_each, of_interest
 from lab.reporting.wording import (
@@ -223,9 +223,9 @@ def _strategies(results: Results) -> ReportTable:
             (
                 *(run.strategy, str(one.requests), str(one.lost), of_seconds(one.median_s), regret),
                 *(of_share(one.regret_share), of_energy(one.joules)),
-                _in_time(one),
+                _in_time(one.late, len(run.changes) - len(one.unknown)),
                 of_seconds(one.slowest_s),
-                _plans_in_time(one),
+                NOTHING if one.plans_late is None else _in_time(one.plans_late, len(run.changes)),
             )
         )
     return ReportTable(
@@ -249,14 +249,8 @@ def _strategies(results: Results) -> ReportTable:
     )
 
 
-def _in_time(one: OverTime) -> str:
-    known = len(one.run.changes) - len(one.unknown)
-    return f"{known - len(one.late)} of {known}" if known else NOTHING
-
-
-def _plans_in_time(one: OverTime) -> str:
-    changes = len(one.run.changes)
-    return NOTHING if one.plans_late is None else f"{changes - len(one.plans_late)} of {changes}"
+def _in_time(late: Collection[int], known: int) -> str:
+    return f"{known - len(late)} of {known}" if known else NOTHING
 
 
 def _cells(results: Results) -> ReportTable:

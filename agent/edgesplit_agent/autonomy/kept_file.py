@@ -95,13 +95,17 @@ def encoded(state: KeptState, node: str) -> bytes:
     return msgspec.json.encode(header) + b"\n" + body + b"\n"
 
 
-def write_kept(path: Path, content: bytes) -> None:
-    """Replace the file whole; blocking until it is on the disk.
+def write_kept(path: Path, content: bytes) -> OSError | None:
+    """Replace a file whole; blocking until it is on the disk.
 
-    Raises:
-        OSError: It cannot be written; the old one stays.
+    Returns:
+        Why it cannot be written, the old one stays; None where it was.
     """
-    write_private(path, content)
+    try:
+        write_private(path, content)
+    except OSError as error:
+        return error
+    return None
 
 
 def read_kept(path: Path, node: str) -> KeptState | None:

@@ -19,13 +19,14 @@ import structlog
 
 from edgesplit.control.figure_messages import LinkState
 from edgesplit.significance import REPORTED_CHANGE, differs
-from edgesplit.trust.files import write_private
+from edgesplit_agent.autonomy.kept_file import write_kept
 
 __all__ = ["LinkMemory"]
 
 KEPT_S = 86_400.0
 """What is older is not believed. [s]"""
 LEAST_LATENCY_S = 0.0005
+"""One way; less is within a room. [s]"""
 WRITE_EVERY_S = 5.0
 """At most so often, however much changes. [s]"""
 
@@ -65,12 +66,10 @@ class LinkMemory:
     def recalled(self, peer: str) -> tuple[float, float] | None:
         """What the link to a peer carried when that was last known, and how long ago that was. [B/s, s]"""
         link = self._links.get(peer)
-        if link is None:
+        if link is None or link.bandwidth_bytes_per_s <= 0:
             return None
         age_s = self._wall_clock() - link.at_unix_s
-        return (
-            (link.bandwidth_bytes_per_s, age_s) if 0.0 <= age_s <= KEPT_S and link.bandwidth_bytes_per_s > 0 else None
-        )
+        return (link.bandwidth_bytes_per_s, age_s) if 0.0 <= age_s <= KEPT_S else None
 
     def take(self, links: Sequence[LinkState]) -> None:
         """What is known now; called on the event loop, now and then."""
@@ -93,20 +92,17 @@ class LinkMemory:
         if self._writing is not None:
             await self._writing
         if self._path is not None and self._changed:
-            await asyncio.to_thread(_write, self._path, self._content())
+            await asyncio.to_thread(write_kept, self._path, self._content())
 
     def _write_soon(self) -> None:
         now_s = time.monotonic()
-        if (
-            self._path is None
-            or not self._changed
-            or self._writing is not None
-            or now_s - self._written_s < WRITE_EVERY_S
-        ):
+        if self._path is None or not self._changed:
+            return
+        if self._writing is not None or now_s - self._written_s < WRITE_EVERY_S:
             return
         self._changed, self._written_s = False, now_s
         loop = asyncio.get_running_loop()
-        self._writing = loop.run_in_executor(None, _write, self._path, self._content())
+        self._writing = loop.run_in_executor(None, write_kept, self._path, self._content())
         self._writing.add_done_callback(self._written)
 
     def _written(self, writing: asyncio.Future[OSError | None]) -> None:
@@ -138,12 +134,3 @@ def _read(path: Path) -> _KeptLinks:
         _log.warning("links-not-recalled", reason=str(error), text="links are measured anew")
         return _KeptLinks()
     return kept if kept.format == _KeptLinks().format else _KeptLinks()
-
-
-def _write(path: Path, content: bytes) -> OSError | None:
-    """Replace the file whole; returns why it could not be."""
-    try:
-        write_private(path, content)
-    except OSError as error:
-        return error
-    return None

@@ -165,7 +165,7 @@ class NodeMemory:
         if self._due is not None:
             self._due.cancel()
         if self._path is not None and (state := self._state()) != self._written:
-            await asyncio.to_thread(_write, self._path, encoded(state, self._node))
+            await asyncio.to_thread(write_kept, self._path, encoded(state, self._node))
 
     # --- the file --------------------------------------------------------------------------------------------------
 
@@ -184,7 +184,7 @@ class NodeMemory:
         self._under_way = state = self._state()
         if state != self._written:
             loop = asyncio.get_running_loop()
-            self._writing = loop.run_in_executor(None, _write, path, encoded(state, self._node))
+            self._writing = loop.run_in_executor(None, write_kept, path, encoded(state, self._node))
             self._writing.add_done_callback(lambda writing: self._done(path, writing))
 
     def _done(self, path: Path, writing: asyncio.Future[OSError | None]) -> None:
@@ -208,15 +208,6 @@ class NodeMemory:
         loop = asyncio.get_running_loop()
         self._failing = retry_after(self._failing, loop.time(), random.random())  # noqa: S311  spreads retries
         self._due = loop.call_at(self._failing.next_at_s, self._write, path)
-
-
-def _write(path: Path, content: bytes) -> OSError | None:
-    """Write the file; returns why it could not be."""
-    try:
-        write_kept(path, content)
-    except OSError as error:
-        return error
-    return None
 
 
 def _nobody(_kind: str, _text: str) -> None:

@@ -305,48 +305,72 @@ def _duration(
     )
 
 
-def _running_plans(results: Results, runs: Sequence[OverTime]) -> EvidenceClaim:
+def _answered_in_time(
+    results: Results,
+    runs: Sequence[OverTime],
+    *,
+    name: str,
+    sentence: str,
+    data: str,
+    late: Sequence[str],
+    slowest: Iterable[float | None],
+    unknown: Sequence[str] = (),
+) -> EvidenceClaim:
+    """That each change was followed in time.
+
+    Args:
+        results: Their command made the runs.
+        runs: Of the strategy that is judged.
+        name: Of the claim.
+        sentence: It.
+        data: The table that it stands on.
+        late: Changes that were not.
+        slowest: The longest time of each run, of changes that were at all. [s]
+        unknown: Changes of which nobody knows.
+    """
     changes = sum(len(found.run.changes) for found in runs)
-    late = [found.run.changes[number].what for found in runs for number in found.plans_late or ()]
-    slowest = max((found.plans_slowest_s for found in runs if found.plans_slowest_s is not None), default=None)
+    known = changes - len(unknown)
+    slowest_s = max((seconds for seconds in slowest if seconds is not None), default=None)
     return EvidenceClaim(
-        name="plans-like-the-oracle",
-        sentence="After each scripted change, the running plan is within 5 % of the oracle's within 10 s (modelled, in the true world)",
-        value=f"{changes - len(late)} of {counted(changes, 'change')}; the slowest of those reached took {of_seconds(slowest)}"
-        if changes
+        name=name,
+        sentence=sentence,
+        value=f"{known - len(late)} of {counted(known, 'change')}; the slowest of those reached took {of_seconds(slowest_s)}"
+        if known
         else "",
         interval="",
-        verdict="not measured" if not changes else "missed" if late else "met",
+        verdict="not measured" if not known else "missed" if late else "undecided" if unknown else "met",
         basis=f"{counted(len(runs), 'run')}, {counted(changes, 'change')}"
         + (f"; not in time, or never: {'; '.join(late)}" if late else ""),
-        data="plan_costs.csv",
+        missing=tuple(f"without an oracle beside it: {what}" for what in unknown),
+        data=data,
         command=results.command,
     )
 
 
 def _over_time(results: Results) -> list[EvidenceClaim]:
     runs = [over_time(run, in_time_s=IN_TIME_S) for run in results.dynamics if run.strategy == ANSWERING_METHOD]
+    noted = [found for found in runs if found.plans_late is not None]
     changes = sum(len(found.run.changes) for found in runs)
-    late = [found.run.changes[number].what for found in runs for number in found.late]
-    unknown = [found.run.changes[number].what for found in runs for number in found.unknown]
-    known = changes - len(unknown)
-    slowest = max((found.slowest_s for found in runs if found.slowest_s is not None), default=None)
     requests, lost = sum(found.requests for found in runs), sum(found.lost for found in runs)
     return [
-        _running_plans(results, [found for found in runs if found.plans_late is not None]),
-        EvidenceClaim(
+        _answered_in_time(
+            results,
+            noted,
+            name="plans-like-the-oracle",
+            sentence="After each scripted change, the running plan is within 5 % of the oracle's within 10 s (modelled, in the true world)",
+            data="plan_costs.csv",
+            late=[found.run.changes[number].what for found in noted for number in found.plans_late or ()],
+            slowest=(found.plans_slowest_s for found in noted),
+        ),
+        _answered_in_time(
+            results,
+            runs,
             name="as-good-as-the-oracle",
             sentence="After each scripted change, requests are within 5 % of the oracle's within 10 s",
-            value=f"{known - len(late)} of {counted(known, 'change')}; the slowest of those reached took {of_seconds(slowest)}"
-            if known
-            else "",
-            interval="",
-            verdict="not measured" if not known else "missed" if late else "undecided" if unknown else "met",
-            basis=f"{counted(len(runs), 'run')}, {counted(changes, 'change')}"
-            + (f"; not in time, or never: {'; '.join(late)}" if late else ""),
-            missing=tuple(f"without an oracle beside it: {what}" for what in unknown),
             data="reactions.csv",
-            command=results.command,
+            late=[found.run.changes[number].what for found in runs for number in found.late],
+            slowest=(found.slowest_s for found in runs),
+            unknown=[found.run.changes[number].what for found in runs for number in found.unknown],
         ),
         EvidenceClaim(
             name="no-request-lost",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lab.dynamics.outcome.reaction import regret_steps
@@ -58,17 +58,9 @@ def over_time(run: DynamicRun, *, in_time_s: float) -> OverTime:
     oracle_takes_s = sum(taken_s for taken_s in best_s if taken_s is not None)
     regret_s = sum(above_s for _at_s, above_s in regret_steps(run.requests, run.oracle_s))
     within = {reaction.change: reaction.within_5_percent_s for reaction in run.reactions}
-    reached = [within_s for within_s in within.values() if within_s is not None]
-    unknown = [number for number, change in enumerate(run.changes) if oracle_at(run.oracle_s, change.at_s) is None]
-    late = [
-        number
-        for number in range(len(run.changes))
-        if number not in unknown and ((within_s := within.get(number)) is None or within_s > in_time_s)
-    ]
     near = {reaction.change: reaction.plan_within_5_percent_s for reaction in run.reactions}
-    plans_late = [
-        number for number in range(len(run.changes)) if (near_s := near.get(number)) is None or near_s > in_time_s
-    ]
+    changes = range(len(run.changes))
+    unknown = [number for number in changes if oracle_at(run.oracle_s, run.changes[number].at_s) is None]
     return OverTime(
         run=run,
         requests=len(run.requests),
@@ -77,12 +69,22 @@ def over_time(run: DynamicRun, *, in_time_s: float) -> OverTime:
         regret_s=regret_s,
         regret_share=regret_s / oracle_takes_s if oracle_takes_s else None,
         joules=statistics.mean(sample.joules for sample in run.energy) if run.energy else None,
-        late=tuple(late),
+        late=_late(within, (number for number in changes if number not in unknown), in_time_s),
         unknown=tuple(unknown),
-        slowest_s=max(reached, default=None),
-        plans_late=tuple(plans_late) if run.plan_costs else None,
-        plans_slowest_s=max((near_s for near_s in near.values() if near_s is not None), default=None),
+        slowest_s=_slowest_s(within),
+        plans_late=_late(near, changes, in_time_s) if run.plan_costs else None,
+        plans_slowest_s=_slowest_s(near),
     )
+
+
+def _late(reached_s: Mapping[int, float | None], changes: Iterable[int], in_time_s: float) -> tuple[int, ...]:
+    """Changes after which it was not reached in time, or never."""
+    return tuple(number for number in changes if (seconds := reached_s.get(number)) is None or seconds > in_time_s)
+
+
+def _slowest_s(reached_s: Mapping[int, float | None]) -> float | None:
+    """Of those that were reached. [s]"""
+    return max((seconds for seconds in reached_s.values() if seconds is not None), default=None)
 
 
 def oracle_at(oracle: Sequence[OraclePlan], at_s: float) -> float | None:
