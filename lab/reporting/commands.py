@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from lab.reporting.analysis.intervals import Estimate
+from lab.comparing.intervals import Estimate
 from lab.reporting.analysis.prediction_errors import errors_by_configuration
 from lab.reporting.analysis.run_agreement import Agreement, agreements
 from lab.reporting.report import write_report, write_short

@@ -11,11 +11,11 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lab.reporting.analysis.cell_goals import measured, median_s
+from lab.comparing.cell_goals import measured, median_s
+from lab.comparing.wins import Win
 from lab.reporting.analysis.claims import IN_TIME_S, EvidenceClaim
 from lab.reporting.analysis.over_time import over_time
 from lab.reporting.analysis.prediction_errors import cell_errors
-from lab.reporting.analysis.wins import Win
 from lab.results import Cell, Results
 
 __all__ = ["CsvTable", "csv_tables", "read_csv", "write_csv"]

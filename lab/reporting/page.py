@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.reporting.analysis.claims import EvidenceClaim, Verdict
+from lab.comparing.verdicts import Verdict
+from lab.reporting.analysis.claims import EvidenceClaim
 from lab.reporting.csv_files import CsvTable, write_csv
 from lab.reporting.figures.drawing import Drawing
 from lab.reporting.figures.palette import DARK, LIGHT, css_variables

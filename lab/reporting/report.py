@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.reporting.analysis.cell_goals import missing_goals
+from lab.comparing.cell_goals import missing_goals
+from lab.comparing.wins import Win, wins
 from lab.reporting.analysis.claims import EvidenceClaim, claims
-from lab.reporting.analysis.wins import Win, wins
 from lab.reporting.csv_files import CsvTable, csv_tables, write_csv
 from lab.reporting.figures.courses import dynamics_drawing
 from lab.reporting.figures.drawing import Drawing, save_drawing, save_pictures

@@ -10,13 +10,13 @@ import statistics
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from lab.comparing.cell_goals import CellGoals, called, configuration, goals_of
+from lab.comparing.wins import Measure, Win, best_of_each, of_interest
 from lab.reporting import published
-from lab.reporting.analysis.cell_goals import CellGoals, called, configuration, goals_of
 from lab.reporting.analysis.claims import IN_TIME_S
 from lab.reporting.analysis.noise_checks import noise_checks
 from lab.reporting.analysis.over_time import over_time
 from lab.reporting.analysis.prediction_errors import cell_errors, errors_by_configuration
-from lab.reporting.analysis.wins import Measure, Win, best_of_each, of_interest
 from lab.reporting.wording import (
     NOTHING,
     of_bytes,

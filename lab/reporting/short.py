@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from lab.comparing.verdicts import Verdict
 from lab.reporting import published
-from lab.reporting.analysis.claims import EvidenceClaim, Verdict
+from lab.reporting.analysis.claims import EvidenceClaim
 from lab.reporting.figures.drawing import Drawing
 from lab.reporting.page import drawn_by
 from lab.reporting.report_tables import ReportTable

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from lab.reporting.analysis.intervals import Estimate
+from lab.comparing.intervals import Estimate
 
 __all__ = [
     "NOTHING",

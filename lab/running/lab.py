@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,9 +33,10 @@ from lab.running.plays import Plays, runs_of
 from lab.running.prepared_models import PreparedModel, prepare
 from lab.running.progress import RunProgress, hours
 from lab.running.setting import read_setting
-from lab.running.steps import Kind, RunStep, left_s, steps_of
+from lab.running.steps import Kind, RunStep, left_s, steps_of, visiting_steps
 from lab.running.visiting.asking import AskingFailed
 from lab.running.visiting.measuring import Measuring, PlanMoved
+from lab.running.visiting.undecided import undecided_visits
 from lab.scenarios.scenario_file import LoadedScenario
 from lab.testbed.plain_loop import LoopFailed
 
@@ -87,6 +88,8 @@ class Lab:
         self.steps = steps_of(self.loaded.scenario)
         self._taken_s = {}
         self._models = {}
+        while self._visited and self._another_round():
+            pass
         kinds: dict[str, Kind] = {step.id: step.kind for step in self.steps}
         for entry in self.journal.entries:
             if entry.id in kinds and not isinstance(entry, StepFailed):
@@ -228,10 +231,35 @@ class Lab:
                 if isinstance(entry, CellDone):
                     measuring[entry.cell.model].remember(entry.cell)
             done = self.done
-            for number, step in enumerate((step for step in self.steps if step.visit is not None), start=1):
+            for number, step in enumerate(self._visits(), start=1):
                 if step.id not in done:
                     fleet.check()
                     self._take(step, partial(_cell_entry, step, number, measuring))
+
+    def _visits(self) -> Iterator[RunStep]:
+        """Steps of the grid's rounds, then of rounds of what is undecided, as long as something is."""
+        yield from [step for step in self.steps if step.visit is not None]
+        while more := self._another_round():
+            yield from more
+
+    @property
+    def _visited(self) -> bool:
+        """Whether all visits that are known of are done, and there are any."""
+        visits = {step.id for step in self.steps if step.visit is not None}
+        return bool(visits) and visits <= self.done
+
+    def _another_round(self) -> list[RunStep]:
+        """State one more round of what is undecided; none where all is decided, or there were as many as are asked for."""
+        scenario = self.loaded.scenario
+        if scenario.grid is None or scenario.baselines is None:
+            return []
+        rounds = max(step.visit.round for step in self.steps if step.visit is not None)
+        if rounds >= scenario.grid.rounds + scenario.baselines.more_rounds:
+            return []
+        visits = undecided_visits(scenario, self.results(ended=False), rounds + 1)
+        steps = visiting_steps(scenario.grid, visits)
+        self.steps += steps
+        return steps
 
     def _model(self, name: str) -> PreparedModel:
         """A model's files, made once a run."""

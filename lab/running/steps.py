@@ -1,20 +1,21 @@
 """Steps of a run in their order, and how long they may take.
 
 Owns: the list, its ids, estimates before and while it is gone through. Its rule: pure; the order follows from the scenario alone, so
-that a resumed run knows what is left. Not here: taking steps (`lab.py`), what was finished (`journal.py`).
+that a resumed run knows what is left; rounds of what is undecided come behind it (`visiting/undecided.py`). Not here: taking steps
+(`lab.py`), what was finished (`journal.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from lab.results import ANSWERING_METHOD
 from lab.running.visiting.cells import Visit, visits
-from lab.scenarios.scenario import Scenario
+from lab.scenarios.scenario import GridSpec, Scenario
 
-__all__ = ["RunStep", "left_s", "steps_of"]
+__all__ = ["RunStep", "left_s", "steps_of", "visiting_steps"]
 
 Kind = Literal["model", "edgesplit", "baseline", "dynamics"]
 
@@ -54,16 +55,23 @@ def steps_of(scenario: Scenario) -> list[RunStep]:
         for model in scenario.model:
             seconds = MODEL_S + 2 * CANDIDATE_S * model.max_quantizable
             found.append(RunStep(f"model:{model.called}", "model", seconds, subject=model.called))
-        measured_s = (1 - SHARED) * (BESIDE_S + grid.seconds / 2)
         for number in range(1, grid.rounds + 1):
-            for visit in visits(scenario, number):
-                ours = visit.method == ANSWERING_METHOD
-                seconds = (GOALS_S if ours else PLAN_S) + measured_s
-                found.append(RunStep(visit.id, "edgesplit" if ours else "baseline", seconds, visit=visit))
+            found += visiting_steps(grid, visits(scenario, number))
     if scenario.dynamics is not None:
         for strategy in scenario.dynamics.strategies:
             seconds = scenario.dynamics.duration_s + STRATEGY_S
             found.append(RunStep(f"dynamics:{strategy}", "dynamics", seconds, subject=strategy))
+    return found
+
+
+def visiting_steps(grid: GridSpec, visits: Iterable[Visit]) -> list[RunStep]:
+    """Of visits, in their order."""
+    measured_s = (1 - SHARED) * (BESIDE_S + grid.seconds / 2)
+    found: list[RunStep] = []
+    for visit in visits:
+        ours = visit.method == ANSWERING_METHOD
+        seconds = (GOALS_S if ours else PLAN_S) + measured_s
+        found.append(RunStep(visit.id, "edgesplit" if ours else "baseline", seconds, visit=visit))
     return found
 
 

@@ -179,11 +179,14 @@ class BaselinesSpec(Table, frozen=True, kw_only=True):
         methods: See `METHODS`.
         weights: Those of the grid's under which they are compared; empty: all.
         max_noise: Those of the grid's bounds; none: all.
+        more_rounds: At most so many rounds after the grid's, of those comparisons alone whose interval is on both sides of what
+            counts as noise.
     """
 
     methods: tuple[str, ...] = ()
     weights: tuple[Weights, ...] = ()
     max_noise: tuple[Amount, ...] | None = None
+    more_rounds: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class RateChange(Table, frozen=True, kw_only=True, tag_field="what", tag="rate"):

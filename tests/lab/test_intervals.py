@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lab.reporting.analysis.intervals import RoundSpread, mean, median, paired_ratio, round_spread, share
+from lab.comparing.intervals import RoundSpread, mean, median, paired_ratio, round_spread, share
 
 
 def rounds(

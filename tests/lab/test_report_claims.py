@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from lab.comparing.cell_goals import missing_goals
+from lab.comparing.wins import wins
 from lab.play_results import DynamicRun, OraclePlan, Reaction, ScriptedChange, TracedRequest
-from lab.reporting.analysis.cell_goals import missing_goals
 from lab.reporting.analysis.claims import EvidenceClaim, claims
 from lab.reporting.analysis.prediction_errors import errors_by_configuration
-from lab.reporting.analysis.wins import wins
 from lab.results import Cell, Results
 from tests.lab.made_up_results import made_up_results
 

@@ -3,7 +3,7 @@
 Owns: the claims' sentences and targets, and their verdicts. Its rule: no claim is wider than its data. A comparison is `met` when its whole
 interval is on the right side, `missed` when the whole is on the wrong one, and `undecided` in between or when a part of what it
 speaks of is missing; nothing measured is `not measured`. Errors and times describe the very cells that were measured, so
-their values decide. Not here: statistics (`wins.py`, `prediction_errors.py`, `over_time.py`).
+their values decide. Not here: statistics (`lab/comparing`, `prediction_errors.py`, `over_time.py`).
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
+from lab.comparing.cell_goals import CellGoals, called, goals_of, missing_goals
+from lab.comparing.intervals import share
+from lab.comparing.verdicts import AT_MOST_SLOWER, Verdict, at_least, at_most, worst_of
+from lab.comparing.wins import Measure, Win, best_of_each, of_interest
 from lab.reporting import published
-from lab.reporting.analysis.cell_goals import CellGoals, called, goals_of, missing_goals
-from lab.reporting.analysis.intervals import share
 from lab.reporting.analysis.noise_checks import noise_checks
 from lab.reporting.analysis.over_time import OverTime, over_time
 from lab.reporting.analysis.prediction_errors import (
@@ -25,22 +26,15 @@ from lab.reporting.analysis.prediction_errors import (
     each_once,
     errors_by_configuration,
 )
-from lab.reporting.analysis.wins import Measure, Win, best_of_each, of_interest
 from lab.reporting.wording import counted, of_ratio, of_seconds, of_share
 from lab.results import ANSWERING_METHOD, Results
 
 __all__ = [
-    "AT_MOST_SLOWER",
     "IN_TIME_S",
     "EvidenceClaim",
-    "Verdict",
     "claims",
 ]
 
-Verdict = Literal["met", "missed", "undecided", "not measured"]
-
-AT_MOST_SLOWER = 1.03
-"""Ratio to the best baseline that counts as measurement noise. [1]"""
 CODECS_NOISE, CODECS_FACTOR = 0.05, 2.0
 """Under this bound, so many times as fast as the study's plan."""
 MEAN_ERROR, WORST_ERROR = 0.03, 0.08
@@ -100,8 +94,8 @@ def _never_worse(results: Results, found: Sequence[Win], measure: Measure) -> Ev
     verdict: Verdict = "not measured"
     basis = "no cell has a baseline beside it"
     if worst is not None:
-        verdicts: list[Verdict] = [_at_most(win.ratio.interval, AT_MOST_SLOWER) for win in best]
-        verdict = _worst_of(verdicts)
+        verdicts: list[Verdict] = [at_most(win.ratio.interval, AT_MOST_SLOWER) for win in best]
+        verdict = worst_of(verdicts)
         if verdict == "met" and missing:
             verdict = "undecided"
         holds = verdicts.count("met")
@@ -144,7 +138,7 @@ def _faster_than_the_study(results: Results, found: Sequence[Win], model: str) -
     if worst is not None:
         ends = worst.ratio.interval
         interval = None if ends is None else (1 / ends[1], 1 / ends[0])
-        verdict = _at_least(interval, CODECS_FACTOR)
+        verdict = at_least(interval, CODECS_FACTOR)
     return EvidenceClaim(
         name=f"faster-than-the-study-{model}",
         sentence=f"{model}: with wire codecs under max noise 0.05, device + edge + cloud is at least 2 times as fast as the study's plan without",
@@ -399,22 +393,6 @@ def _uncompared(results: Results, compared: set[CellGoals], measure: Measure) ->
         and (bounds is None or any(math.isclose(goals.max_noise, bound) for bound in bounds))
         and (not weights or (goals.latency_weight, goals.energy_weight) in weights)
     )
-
-
-def _at_most(interval: tuple[float, float] | None, bound: float) -> Verdict:
-    if interval is None:
-        return "undecided"
-    return "met" if interval[1] <= bound else "missed" if interval[0] > bound else "undecided"
-
-
-def _at_least(interval: tuple[float, float] | None, bound: float) -> Verdict:
-    if interval is None:
-        return "undecided"
-    return "met" if interval[0] >= bound else "missed" if interval[1] < bound else "undecided"
-
-
-def _worst_of(verdicts: Sequence[Verdict]) -> Verdict:
-    return "missed" if "missed" in verdicts else "undecided" if "undecided" in verdicts else "met"
 
 
 def _interval(ends: tuple[float, float] | None, wording: Callable[[float | None], str]) -> str:

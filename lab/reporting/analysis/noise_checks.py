@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lab.reporting.analysis.cell_goals import CellGoals, goals_of
+from lab.comparing.cell_goals import CellGoals, goals_of
 from lab.results import Cell, Results
 
 __all__ = ["NoiseCheck", "noise_checks"]

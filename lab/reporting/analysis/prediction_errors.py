@@ -14,8 +14,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lab.reporting.analysis.cell_goals import configuration, measured, measurement, median_s
-from lab.reporting.analysis.intervals import Estimate, mean, share
+from lab.comparing.cell_goals import configuration, measured, measurement, median_s
+from lab.comparing.intervals import Estimate, mean, share
 from lab.results import Cell
 
 __all__ = ["CellError", "ConfigurationErrors", "cell_errors", "each_once", "errors_by_configuration", "loop_spread"]

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from lab.reporting.analysis.cell_goals import by_goals, called
-from lab.reporting.analysis.intervals import Estimate, median
-from lab.reporting.analysis.wins import wins
+from lab.comparing.cell_goals import by_goals, called
+from lab.comparing.intervals import Estimate, median
+from lab.comparing.wins import wins
 from lab.results import Cell, Results
 
 __all__ = ["Agreement", "agreements"]

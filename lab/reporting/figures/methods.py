@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
+from lab.comparing.cell_goals import CellGoals, by_goals, called, configuration, usable
+from lab.comparing.intervals import Estimate, median
+from lab.comparing.wins import Measure, of_interest
 from lab.reporting import published
-from lab.reporting.analysis.cell_goals import CellGoals, by_goals, called, configuration, usable
-from lab.reporting.analysis.intervals import Estimate, median
-from lab.reporting.analysis.wins import Measure, of_interest
 from lab.reporting.figures.drawing import Drawing, Panel
 from lab.reporting.figures.palette import Palette
 from lab.reporting.wording import counted, of_energy, of_seconds, slug

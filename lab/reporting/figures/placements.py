@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from lab.reporting.analysis.cell_goals import configuration
+from lab.comparing.cell_goals import configuration
 from lab.reporting.figures.drawing import Drawing, Panel
 from lab.reporting.figures.noise_axis import bounds_of, cells_at, draw_noise_axis, node_order, weightings
 from lab.reporting.figures.palette import Palette

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 
 from matplotlib.axes import Axes
 
+from lab.comparing.cell_goals import configuration, measured, median_s
 from lab.reporting import published
-from lab.reporting.analysis.cell_goals import configuration, measured, median_s
 from lab.reporting.analysis.prediction_errors import ConfigurationErrors, errors_by_configuration
 from lab.reporting.figures.drawing import Drawing, Panel
 from lab.reporting.figures.noise_axis import bounds_of, cells_at, draw_noise_axis, weightings

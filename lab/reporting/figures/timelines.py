@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
-from lab.reporting.analysis.cell_goals import goals_of
+from lab.comparing.cell_goals import goals_of
 from lab.reporting.figures.drawing import Drawing, Panel
 from lab.reporting.figures.palette import Palette
 from lab.reporting.wording import of_seconds, slug

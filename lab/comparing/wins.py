@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from lab.reporting.analysis.cell_goals import CellGoals, by_goals, measurement, usable
-from lab.reporting.analysis.intervals import RESAMPLES, Estimate, RoundSpread, paired_ratio, round_spread
+from lab.comparing.cell_goals import CellGoals, by_goals, measurement, usable
+from lab.comparing.intervals import RESAMPLES, Estimate, RoundSpread, paired_ratio, round_spread
 from lab.results import Cell, Results
 
 __all__ = ["Measure", "Win", "best_of_each", "of_interest", "wins"]
