@@ -7,7 +7,7 @@ spans both: the first knows nothing of what differs from round to round, the sec
 differ by, in 91 % at two thirds and three rounds, in 81 % with three rounds that differ more than requests do. Two rounds that happen to agree
 say nothing of a third: where a run has many ratios, what rounds differ by is estimated of all of them (`round_spread`), and no interval is
 narrower than that allows.
-Not here: what is compared (`wins.py`, `prediction_errors.py`).
+Not here: what is compared (`wins.py`).
 
 References: B. Efron, R. Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13; E. B. Wilson, Probable inference, the law
 of succession, and statistical inference, Journal of the American Statistical Association, 1927; P. J. Rousseeuw, C. Croux, Alternatives to

@@ -1,7 +1,7 @@
 """Runs of one scenario beside each other: whether the same cells' medians and the same wins agree within their intervals.
 
 Owns: what is compared between runs. Its rule: two intervals that have a point in common agree; a cell that one run lacks is named, and a value
-without interval agrees with nothing and disagrees with nothing. Not here: statistics of one run (`wins.py`).
+without interval agrees with nothing and disagrees with nothing. Not here: statistics of one run (`lab/comparing/wins.py`).
 
 Medians tell of the host as much as of a plan: another hour may be slower as a whole. Ratios to baselines were measured in the same minutes, so
 they are what must agree.

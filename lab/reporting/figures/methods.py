@@ -1,7 +1,7 @@
 """Latency and energy of every method beside edgesplit's, and by configuration beside the study's.
 
 Owns: the study's figure of baselines. Its rule: bars of one panel were measured in the same rounds; intervals are bootstrapped; energy is
-modelled power times measured time. Not here: ratios and verdicts (`analysis/wins.py`, `analysis/claims.py`).
+modelled power times measured time. Not here: ratios and verdicts (`lab/comparing`, `analysis/claims.py`).
 """
 
 from __future__ import annotations
