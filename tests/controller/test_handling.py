@@ -22,7 +22,6 @@ from edgesplit_controller.fleet.estimation.handling_estimate import (
 )
 from edgesplit_controller.fleet.estimation.interval_trials import (
     FIRST,
-    KEPT,
     LEAST,
     REQUESTS,
     WARMING,
@@ -139,24 +138,37 @@ def deployed(record: ModelRecord) -> DeploymentState:
 
 
 def test_a_plan_is_tried_once_by_its_first_interval_and_without_its_first_requests() -> None:
-    trials = tried(Trials(), "p", (0.09, 0.11), 0.5, WARMING)
-    assert trials.deviation == FIRST
-    trials = tried(trials, "p", (0.49, 0.51), 0.1, REQUESTS)
-    assert trials.deviation < FIRST
-    assert tried(trials, "p", (0.09, 0.11), 0.5, 100).deviation == trials.deviation
-    assert tried(trials, "q", (0.09, 0.11), 0.5, 100).deviation > FIRST
+    trials = tried(Trials(), 1, (0.09, 0.11), 0.3, WARMING)
+    assert trials.stretch == FIRST
+    trials = tried(trials, 1, (0.49, 0.51), 0.1, REQUESTS)
+    assert trials.stretch < FIRST
+    assert tried(trials, 1, (0.09, 0.11), 0.5, 100) == trials
+    assert tried(trials, 2, (0.09, 0.11), 0.5, 100).stretch > FIRST
 
 
-@pytest.mark.parametrize("true", [0.005, 0.02, 0.06])
+def test_a_plan_that_serves_again_is_tried_again() -> None:
+    trials = tried(Trials(), 1, (0.09, 0.11), 0.1, 20)
+    again = tried(trials, 2, (0.09, 0.11), 0.1, 20)
+    assert again.stretch < trials.stretch < FIRST
+
+
+def test_slow_requests_make_a_trial_by_their_time() -> None:
+    trials = tried(Trials(), 1, (1.9, 2.1), 5.0, 1)  # the first one is cold, however long it takes
+    assert trials.stretch == FIRST
+    trials = tried(trials, 1, (1.9, 2.1), 2.0, 1)
+    assert trials.stretch == FIRST
+    assert tried(trials, 1, (1.9, 2.1), 2.0, 1).stretch < FIRST
+
+
+@pytest.mark.parametrize("true", [0.002, 0.02, 0.06, 0.15])
 def test_in_the_long_run_nine_of_ten_intervals_hold_whatever_predictions_are_worth(true: float) -> None:
     chance, trials, held = random.Random(1), Trials(), list[bool]()
     for number in range(1500):
-        reach = 1.645 * math.hypot(trials.deviation, 0.002)
+        reach = 1.645 * 0.02 * trials.stretch
         measured_s = math.exp(chance.gauss(0, true))
-        trials = tried(trials, str(number), (math.exp(-reach), math.exp(reach)), measured_s, 20)
+        trials = tried(trials, number, (math.exp(-reach), math.exp(reach)), measured_s, 20)
         held.append(math.exp(-reach) <= measured_s <= math.exp(reach))
-    assert 0.87 < sum(held[300:]) / len(held[300:]) < (0.93 if true > LEAST else 1.0)
-    assert len(trials.running) == KEPT
+    assert 0.87 < sum(held[300:]) / len(held[300:]) < (0.93 if true > 0.02 * LEAST else 1.01)
 
 
 def test_sources_teach_it_and_nobody_else(record: ModelRecord) -> None:

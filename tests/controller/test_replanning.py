@@ -17,7 +17,6 @@ from edgesplit_controller.deciding.changes.fleet_figures import Figures, NodeFig
 from edgesplit_controller.deciding.changes.impact.link_impact import LinkImpact
 from edgesplit_controller.deciding.changes.replan_reasons import reasons
 from edgesplit_controller.deciding.changes.switch_decision import Decision, decide
-from edgesplit_controller.fleet.estimation.interval_trials import FIRST
 from edgesplit_controller.planner import evaluate
 from edgesplit_controller.planner.studies.sampling import sampled
 from edgesplit_controller.stating.predicting import prediction_spreads
@@ -211,7 +210,7 @@ def test_a_small_gain_that_is_sure_is_still_too_small() -> None:
 
 def test_no_plan_is_held_back_whose_gain_exceeds_what_priors_leave_open() -> None:
     nodes = dict.fromkeys(("device", "edge"), prediction_spreads.NODE)
-    nobody_measured = Spreads(nodes=nodes, components={0: prediction_spreads.COMPONENT}, whole=FIRST)
+    nobody_measured = Spreads(nodes=nodes, components={0: prediction_spreads.COMPONENT}, whole=prediction_spreads.WHOLE)
     decision = weigh_unsure(0.85, nobody_measured)
     assert decision.adopt
     assert decision.text.startswith("the new plan gains 15.0% (")

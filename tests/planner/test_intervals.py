@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import random
@@ -94,6 +95,21 @@ def test_of_one_component_on_one_node_independent_errors_add_up_as_squares() -> 
     assert found is not None
     assert found.latency_s == pytest.approx(quantiles(0.1, 0.039), rel=0.005)
     assert found.energy_j == pytest.approx(quantiles(0.5, 0.039), rel=0.005)
+
+
+@pytest.mark.parametrize("stretch", [0.5, 3.0])
+def test_what_trials_taught_stretches_both_intervals_around_the_prediction_and_no_samples(stretch: float) -> None:
+    assignment = on(CHAIN)
+    evaluation = evaluate(CHAIN, assignment)
+    spreads = Spreads(nodes={"device": 0.03})
+    stretched = dataclasses.replace(spreads, stretch=stretch)
+    found = prediction_interval(CHAIN, assignment, evaluation, stretched)
+    assert found is not None
+    assert found.latency_s == pytest.approx(quantiles(0.1, 0.03 * stretch), rel=0.005)
+    assert found.energy_j == pytest.approx(quantiles(0.5, 0.03 * stretch), rel=0.005)
+    one, other = (sampled(CHAIN, assignment, evaluation, each) for each in (spreads, stretched))
+    assert one is not None and other is not None
+    assert (one.timeline_s == other.timeline_s).all()
 
 
 def test_a_transfer_errs_by_the_rate_of_its_link_and_by_its_latency() -> None:

@@ -60,7 +60,7 @@ class HandlingBook:
         if plan.latency_interval_s is not None:
             as_client_s = latency_s + client_s(shape)
             trials = self._trials.get(key, Trials())
-            self._trials[key] = tried(trials, shape.key, plan.latency_interval_s, as_client_s, usage.requests)
+            self._trials[key] = tried(trials, usage.epoch, plan.latency_interval_s, as_client_s, usage.requests)
         epoch, before = self._served.get(usage.model, (usage.epoch, 0))
         before = before if epoch == usage.epoch else 0
         self._served[usage.model] = usage.epoch, before + usage.requests
@@ -76,9 +76,9 @@ class HandlingBook:
         self._told_s[usage.model] = usage.epoch, handling_s
         return True
 
-    def deviation(self, model: str, source: str) -> float:
-        """What all predictions of a model err by in common, as far as nothing else explains. [1]"""
-        return self._trials.get((model, source), Trials()).deviation
+    def stretch(self, model: str, source: str) -> float:
+        """What intervals of a model's plans are wider by than spreads say, for nine of ten to hold. [1]"""
+        return self._trials.get((model, source), Trials()).stretch
 
     def told_s(self, model: str) -> tuple[float, ...]:
         """What changes whenever predictions of a model differ notably. [s]"""

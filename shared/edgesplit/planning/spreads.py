@@ -26,6 +26,8 @@ class Spreads:
         links: (from, to) to what its rate errs by [1] and the standard deviation of its latency [s].
         handling_s: Standard deviation of what handling a request takes beside the timeline. [s]
         whole: Of a request as a whole: what none of the others explains. [1]
+        stretch: Of intervals: what they are wider by than all of these say, as those that held and missed taught. What is between two
+            plans is not stretched: most of what predictions err by, both err by. [1]
     """
 
     nodes: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -36,6 +38,7 @@ class Spreads:
     )
     handling_s: float = 0.0
     whole: float = 0.0
+    stretch: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,11 +59,13 @@ class SampledPlan:
         timeline_s: End of the timeline. [s]
         added_s: Everything one after the other, which is what latency model `sum` means by latency. [s]
         energy_j: All nodes. [J]
+        stretch: What its intervals are wider by than samples say. [1]
     """
 
     timeline_s: Floats
     added_s: Floats
     energy_j: Floats
+    stretch: float = 1.0
 
 
 def prediction_interval(
@@ -84,8 +86,10 @@ def prediction_interval(
 def interval_of(plan: SampledPlan, evaluation: Evaluation) -> PredictionInterval:
     """The 90 % intervals of a sampled plan."""
     return PredictionInterval(
-        latency_s=_interval(plan.timeline_s, COVERED, evaluation.timeline_s),
-        energy_j=_interval(plan.energy_j, COVERED, evaluation.energy_j),
+        latency_s=_stretched(
+            _interval(plan.timeline_s, COVERED, evaluation.timeline_s), evaluation.timeline_s, plan.stretch
+        ),
+        energy_j=_stretched(_interval(plan.energy_j, COVERED, evaluation.energy_j), evaluation.energy_j, plan.stretch),
     )
 
 
@@ -132,7 +136,7 @@ def sampled(problem: Problem, assignment: Assignment, evaluation: Evaluation, sp
         node = nodes[step.node]
         energy_j += whole_s * (node.transmit_power_w if step.kind == "transfer" else node.compute_power_w)
     whole = _factor(spreads.whole, "whole")
-    plan = SampledPlan(end_s * whole, added_s * whole, energy_j * whole)
+    plan = SampledPlan(end_s * whole, added_s * whole, energy_j * whole, spreads.stretch)
     return plan if np.isfinite([plan.timeline_s, plan.added_s, plan.energy_j]).all() else None
 
 
@@ -180,6 +184,19 @@ def _factor(spread: float, *key: str) -> Floats | float:
 def _interval(values: Floats, covered: tuple[float, float], predicted: float) -> Interval:
     low, high = np.quantile(values, covered)
     return min(float(low), predicted), max(float(high), predicted)
+
+
+def _stretched(interval: Interval, predicted: float, stretch: float) -> Interval:
+    """Both ends' logarithms so many times as far from the prediction's."""
+    low, high = interval
+    return (
+        (low, high)
+        if predicted <= 0.0
+        else (
+            predicted * (low / predicted) ** stretch,
+            predicted * (high / predicted) ** stretch,
+        )
+    )
 
 
 @lru_cache(maxsize=KEPT_DEVIATES)

@@ -37,9 +37,9 @@ class Certainty:
     def evidence(self, model: str, problem: Problem) -> Evidence:
         """What is known now of the nodes of a problem, and of what lies between them."""
         source, among = problem.source, [node.name for node in problem.nodes]
-        whole = self._handling.deviation(model, source)
+        stretch = self._handling.stretch(model, source)
         links = {(start, link.to): link for start, link in self._registry.links(among)}
-        return Evidence(self._speeds.believed(model), self._handling.believed(model, source), links, whole)
+        return Evidence(self._speeds.believed(model), self._handling.believed(model, source), links, stretch)
 
     def handling_told_s(self, model: str) -> tuple[float, ...]:
         """What changes whenever handling requests turned out notably otherwise. [s]"""

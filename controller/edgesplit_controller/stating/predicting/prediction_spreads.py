@@ -34,6 +34,8 @@ __all__ = ["Evidence", "spreads_of"]
 
 NODE, COMPONENT, CODING = 0.03, 0.05, 0.3
 """Of a node of which nothing is believed: what it errs by in common, each component and each coding by itself. [1]"""
+WHOLE = 0.02
+"""What a request as a whole errs by that none of its parts explains. [1]"""
 SHARE_OF_SCATTER = 1 / 3
 """What is believed of a link wanders by about a third of its measurements' scatter, where it does not say its error. [1]"""
 
@@ -46,13 +48,13 @@ class Evidence:
         speeds: Node to what is believed of its speed with this model.
         handling: What is believed of handling requests at the plan's source.
         links: (from, to) to what was measured.
-        whole: What a request errs by that none of its parts explains. [1]
+        stretch: What intervals are wider by than spreads say, for nine of ten to hold. [1]
     """
 
     speeds: Mapping[str, NodeSpeed] = field(default_factory=dict[str, NodeSpeed])
     handling: Handling = field(default_factory=Handling)
     links: Mapping[tuple[str, str], LinkState] = field(default_factory=dict[tuple[str, str], LinkState])
-    whole: float = FIRST
+    stretch: float = FIRST
 
     def without_links(self, certain: Iterable[tuple[str, str]]) -> Evidence:
         """The same where some links' figures are certain."""
@@ -92,7 +94,8 @@ def spreads_of(
         codings={name: _coding_spread(problem, assignment, name, evidence.speeds.get(name)) for name in nodes},
         links={pair: _link_spread(link) for pair, link in links.items() if link is not None},
         handling_s=expected_handling(evidence.handling, shape)[1],
-        whole=evidence.whole,
+        whole=WHOLE,
+        stretch=evidence.stretch,
     )
 
 
