@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Hashable
 
@@ -24,6 +25,7 @@ from edgesplit_controller.planner.meaning.indexed_plan import Plan, PlanMeter, m
 from edgesplit_controller.planner.meaning.list_schedule import Tasks, better_order, list_schedule, tails
 from edgesplit_controller.planner.meaning.measures import ENERGY, LATENCY_ALONE, NOISE, WeightedSum
 from edgesplit_controller.planner.meaning.quick_timeline import QuickTimeline
+from edgesplit_controller.planner.solving.timed import timed_annealing
 from edgesplit_controller.planner.solving.timed.timed_annealing import TimedAnnealing
 from edgesplit_controller.planner.solving.timed.timed_branching import TimedBranching
 from tests.planner.brute_force import all_assignments, makespan, random_problem
@@ -276,9 +278,52 @@ def test_annealing_finds_what_side_by_side_is_worth() -> None:
     annealing = TimedAnnealing(costs, None, LATENCY_ALONE, costs.limits, [unreduced(costs)])
     start: Plan = measured((costs.source,) * len(costs.operators), frozenset(), {}, costs)
     assert annealing.value(start) == pytest.approx(4.0)
-    found = annealing.improved(start, counted(4_000))
+    found = annealing.improved([start], counted(4_000))
     assert found is not None
     best = min(end_s for _, end_s in plans(problem))
     assert found[1] == pytest.approx(best)
     assert found[0].measures[0] == pytest.approx(best)
     assert np.isfinite(found[0].measures).all()
+
+
+def chain(count: int, transfer_s: float) -> Problem:
+    """Operators of a second each in a row between an input and an output; the other node takes a quarter.
+
+    Args:
+        count: How many.
+        transfer_s: Of every tensor that is cut. [s]
+    """
+    base = side_by_side(transfer_s)
+    make = msgspec.structs.replace
+    first, last, inner, tensor = base.operators[0], base.operators[-1], base.operators[1], base.tensors[0]
+    quick = {node.name: 1.0 if node.name == base.source else 0.25 for node in base.nodes}
+    row = [first, *(make(inner, name=f"step{index}", time_s=quick) for index in range(count)), last]
+    tensors = tuple(
+        make(tensor, name=f"of {one.name}", producer=one.name, consumers=(other.name,))
+        for one, other in itertools.pairwise(row)
+    )
+    return make(base, operators=tuple(row), tensors=tensors)
+
+
+def test_the_other_side_of_every_cut_is_tried_before_chance_has_to_find_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer than sixteen of forty steps elsewhere cost more than they save, and what grows by chance is smaller."""
+    monkeypatch.setattr(timed_annealing, "GROWN", 1.0)
+    problem = chain(40, transfer_s=6.0)
+    costs = costs_of(problem)
+    annealing = TimedAnnealing(costs, None, LATENCY_ALONE, costs.limits, [unreduced(costs)])
+    start: Plan = measured((costs.source,) * len(costs.operators), frozenset(), {}, costs)
+    found = annealing.improved([start], counted(300))
+    assert found is not None
+    assert found[1] == pytest.approx(6.0 + 40 * 0.25 + 6.0)
+
+
+def test_annealing_goes_on_with_the_order_that_it_found() -> None:
+    problem = side_by_side(transfer_s=0.01)
+    costs = costs_of(problem)
+    annealing = TimedAnnealing(costs, None, LATENCY_ALONE, costs.limits, [unreduced(costs)])
+    start: Plan = measured((costs.source,) * len(costs.operators), frozenset(), {}, costs)
+    first = annealing.improved([start], counted(1_000))
+    assert first is not None
+    again = annealing.improved([first[0]], counted(1))
+    assert again is not None
+    assert again[1] <= first[1]

@@ -57,11 +57,14 @@ FLOWS_SHARE = 0.3
 SEARCHED_FLOWS = 1_000
 """Joint choices beyond which the search with its schedule finds next to nothing in time."""
 
-TURNS = ((0.3, 0.5), (0.75, 0.9), (1.0, 1.0))
+TURNS = ((0.25, 0.45), (0.85, 0.95), (1.0, 1.0))
 """Shares of the time until which bounds are raised and plans annealed, in turns."""
 
 PATIENCE = 0.8
 """Share of the time by which the first bound has to be there."""
+
+STARTS = 12
+"""Plans found that annealing looks at, as time allows."""
 
 KEPT = 2
 """Plans found that are measured by their own timelines."""
@@ -203,7 +206,8 @@ class TimedSearch:
             floor = max(floor, branching.bound(ceiling, until(bounded), until(PATIENCE)()))
             if branching.done:
                 break
-            found = annealing.improved(min(candidates)[2], until(annealed))
+            starts = [plan for _, _, plan in heapq.nsmallest(STARTS, candidates)]
+            found = annealing.improved(starts, until(annealed))
             ceiling = min(candidates)[0] if found is None else seen(*found)
         for _, _, plan in heapq.nsmallest(KEPT, candidates):
             self._known.keep(plan)
